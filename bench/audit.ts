@@ -1,0 +1,33 @@
+import { readFile } from "node:fs/promises";
+
+import { isJsonObject } from "#kube/shape.ts";
+
+/** One request that the API server noted in its audit log. */
+export interface AuditedRequest {
+  user: string;
+  verb: string;
+  resource: string;
+  /** When it arrived, in milliseconds since the epoch. */
+  time: number;
+}
+
+/**
+ * Reads the audit log of a sandbox: what Coral's service accounts asked of the API server. A watch is
+ * noted when it starts and again when it ends, and counts once.
+ */
+export async function readAuditLog(file: string): Promise<AuditedRequest[]> {
+  const requests = new Map<string, AuditedRequest>();
+  for (const line of (await readFile(file, "utf8")).split("\n")) {
+    if (!line) continue;
+    const event: unknown = JSON.parse(line);
+    if (!isJsonObject(event)) throw new TypeError("An audit event must be an object");
+    const { auditID, verb, user, objectRef, requestReceivedTimestamp } = event;
+    requests.set(String(auditID), {
+      user: isJsonObject(user) ? String(user["username"]) : "",
+      verb: String(verb),
+      resource: isJsonObject(objectRef) ? String(objectRef["resource"]) : "",
+      time: Date.parse(String(requestReceivedTimestamp)),
+    });
+  }
+  return [...requests.values()];
+}

@@ -1,0 +1,28 @@
+import { isAbort } from "#async/abort.ts";
+import { prefetch } from "./prefetch.ts";
+import { formatResult, isMet, type Bench } from "./result.ts";
+
+const benches: Readonly<Record<string, Bench>> = { prefetch };
+
+const [, , name = ""] = process.argv;
+const bench = benches[name];
+const stop = new AbortController();
+for (const signalName of ["SIGINT", "SIGTERM"] as const) {
+  process.once(signalName, () => stop.abort(new Error(`Received ${signalName}`)));
+}
+
+const report = (line: string): void => console.error(line);
+
+if (bench) {
+  try {
+    const result = await bench({ report, signal: stop.signal });
+    console.log(formatResult(name, result));
+    if (!result.checks.every(isMet)) process.exitCode = 1;
+  } catch (error) {
+    if (!isAbort(error, stop.signal)) console.error(error);
+    process.exitCode = isAbort(error, stop.signal) ? 130 : 1;
+  }
+} else {
+  console.error(`bench: "${name}" must be one of: ${Object.keys(benches).join(", ")}`);
+  process.exitCode = 2;
+}

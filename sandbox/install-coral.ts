@@ -1,0 +1,69 @@
+import { cp, mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { coralNamespace } from "./control-plane.ts";
+import { buildCoralImage, type CoralImage } from "./images/coral-image.ts";
+import { repositoryRoot } from "./paths.ts";
+import { openRegistry } from "./registry-hosts.ts";
+import type { Sandbox } from "./sandbox.ts";
+import { waitFor } from "./wait.ts";
+
+type Scope = { signal: AbortSignal };
+
+/** Coral's image in the sandbox's registry. */
+const repository = `${openRegistry.host}/coral/coral`;
+
+/**
+ * Builds Coral's image, pushes it and applies the manifests of `deploy/` as a user would, with
+ * nothing changed but the image's name. Returns when the controller and every agent are ready.
+ */
+export async function installCoral(sandbox: Sandbox, { signal }: Scope): Promise<CoralImage> {
+  const image = await buildCoralImage({ signal });
+  await sandbox.push(image.folder, `${repository}:dev`, { signal });
+  const folder = sandbox.layout.path("install");
+  await rm(folder, { recursive: true, force: true });
+  await mkdir(join(folder, "overlay"), { recursive: true });
+  await cp(join(repositoryRoot, "deploy"), join(folder, "deploy"), { recursive: true });
+  const overlay = {
+    apiVersion: "kustomize.config.k8s.io/v1beta1",
+    kind: "Kustomization",
+    resources: ["../deploy"],
+    images: [{ name: "coral", newName: repository, newTag: "dev" }],
+  };
+  await writeFile(join(folder, "overlay/kustomization.yaml"), JSON.stringify(overlay));
+  const apply = ["apply", "--server-side", "-k", join(folder, "overlay")];
+  // A custom resource or policy may need a moment after its definition: applying again is harmless.
+  await waitFor(async () => (await sandbox.kubectl(apply, { signal })).exitCode === 0, {
+    what: "Coral's manifests to be accepted",
+    timeoutMs: 20_000,
+    everyMs: 500,
+    signal,
+  });
+  await coralReady(sandbox, { signal });
+  return image;
+}
+
+/** Waits until the controller and an agent on every node are available. */
+export async function coralReady(sandbox: Sandbox, { signal }: Scope): Promise<void> {
+  const query = ["-n", coralNamespace, "get"];
+  const nodes = sandbox.nodes.length;
+  const look = async (): Promise<boolean> => {
+    const agents = ["ds/coral-agent", "-o", "jsonpath={.status.numberAvailable}"];
+    const controllers = ["deploy/coral-controller", "-o", "jsonpath={.status.availableReplicas}"];
+    const [agent, controller] = await Promise.all([
+      sandbox.kubectl([...query, ...agents], { signal }),
+      sandbox.kubectl([...query, ...controllers], { signal }),
+    ]);
+    return Number(agent.stdout) === nodes && Number(controller.stdout) > 0;
+  };
+  await waitFor(look, {
+    what: "Coral's controller and agents to be ready",
+    timeoutMs: 120_000,
+    everyMs: 250,
+    explain: async () => {
+      const pods = ["-n", coralNamespace, "describe", "pods"];
+      return (await sandbox.kubectl(pods, { signal })).stdout.split("\n").slice(-40).join("\n");
+    },
+    signal,
+  });
+}

@@ -1,0 +1,157 @@
+// The proxy before the sandbox's registries. It runs inside the control plane's network namespace,
+// notes every request and makes faults happen as its control socket says.
+import { once } from "node:events";
+import {
+  Agent,
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from "node:http";
+import { Transform, type TransformCallback } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { controlPlaneAddress } from "#sandbox/layout.ts";
+import { registryHosts, type RegistryHost } from "#sandbox/registry-hosts.ts";
+import { findFault, type Fault, type RequestRecord } from "./fault.ts";
+
+/** Older requests are forgotten: enough for any test, and a bound for a sandbox that stays up. */
+const maxRecords = 50_000;
+
+const [, , controlSocket] = process.argv;
+if (!controlSocket) throw new Error("Usage: main.ts CONTROL_SOCKET");
+
+let faults: Fault[] = [];
+let records: RequestRecord[] = [];
+const backends = new Agent({ keepAlive: true });
+const listeners = new Map<RegistryHost, Server>();
+
+await applyRefusals();
+const controls = createServer((request, response) => void control(request, response));
+await once(controls.listen(controlSocket), "listening");
+
+/** Opens or closes each registry's address, as the faults of kind `refuse` say. */
+async function applyRefusals(): Promise<void> {
+  for (const registry of registryHosts) {
+    const refuses = faults.some(
+      ({ kind, host }) => kind === "refuse" && (host ?? registry.host) === registry.host,
+    );
+    const listener = listeners.get(registry);
+    if (refuses && listener) {
+      listeners.delete(registry);
+      listener.close();
+      listener.closeAllConnections();
+      await once(listener, "close");
+    } else if (!refuses && !listener) {
+      const opened = createServer((request, response) => void proxy(registry, request, response));
+      opened.requestTimeout = 0;
+      listeners.set(registry, opened);
+      await once(opened.listen(registry.port, controlPlaneAddress), "listening");
+    }
+  }
+}
+
+async function proxy(
+  registry: RegistryHost,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const { method = "GET", url: path = "/" } = request;
+  const { authorization } = request.headers;
+  const fault = findFault(faults, { host: registry.host, method, path });
+  if (fault?.times !== undefined) fault.times--;
+  const record: RequestRecord = {
+    time: Date.now(),
+    host: registry.host,
+    method,
+    path,
+    ...(authorization && { authorization }),
+    status: 0,
+    sentBytes: 0,
+    ...(fault && { fault: fault.kind }),
+  };
+  records.push(record);
+  if (records.length > maxRecords) records = records.slice(-maxRecords / 2);
+  if (fault?.kind === "silence") return;
+  if (fault?.kind === "status") {
+    record.status = fault.status;
+    request.resume();
+    response.writeHead(fault.status, fault.headers).end(fault.body ?? "");
+    return;
+  }
+  try {
+    const backend = httpRequest({
+      host: controlPlaneAddress,
+      port: registry.backendPort,
+      method,
+      path,
+      headers: request.headers, // The host stays: a registry makes its upload addresses from it.
+      agent: backends,
+    });
+    const answered = once(backend, "response");
+    await Promise.all([pipeline(request, backend), answered]);
+    const [answer]: IncomingMessage[] = await answered;
+    if (!answer) throw new Error("No answer");
+    record.status = answer.statusCode ?? 0;
+    response.writeHead(record.status, answer.rawHeaders);
+    await pipeline(answer, new FaultyBody(record, fault, response), response);
+  } catch {
+    response.destroy();
+  }
+}
+
+/** Passes a body on, counts its bytes, and does to it what a fault says. */
+class FaultyBody extends Transform {
+  readonly #record: RequestRecord;
+  readonly #fault: Fault | undefined;
+  readonly #response: ServerResponse;
+
+  constructor(record: RequestRecord, fault: Fault | undefined, response: ServerResponse) {
+    super();
+    this.#record = record;
+    this.#fault = fault;
+    this.#response = response;
+  }
+
+  override _transform(chunk: Buffer, _: BufferEncoding, done: TransformCallback): void {
+    const fault = this.#fault;
+    const record = this.#record;
+    const left = fault && "afterBytes" in fault ? fault.afterBytes - record.sentBytes : Infinity;
+    const part = chunk.subarray(0, Math.max(0, left));
+    record.sentBytes += part.length;
+    if (fault?.kind === "slow") {
+      void sleep((part.length / fault.bytesPerSecond) * 1000).then(() => done(null, part));
+    } else if (fault?.kind === "corrupt") {
+      done(
+        null,
+        part.map((byte) => byte ^ 0xff),
+      );
+    } else if (part.length === chunk.length) {
+      done(null, part);
+    } else {
+      this.push(part);
+      // A stall simply never asks for more.
+      if (fault?.kind === "reset") setImmediate(() => this.#response.socket?.resetAndDestroy());
+    }
+  }
+}
+
+/** `GET /requests` lists, `DELETE /requests` forgets, `PUT /faults` replaces all faults. */
+async function control(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const route = `${request.method} ${request.url}`;
+  if (route === "GET /requests") {
+    response.setHeader("content-type", "application/json").end(JSON.stringify(records));
+  } else if (route === "DELETE /requests") {
+    records = [];
+    response.writeHead(204).end();
+  } else if (route === "PUT /faults") {
+    const body = Buffer.concat(await Array.fromAsync(request)).toString();
+    faults = JSON.parse(body);
+    await applyRefusals();
+    response.writeHead(204).end();
+  } else {
+    response.writeHead(404).end();
+  }
+}

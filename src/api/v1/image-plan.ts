@@ -1,0 +1,65 @@
+import * as z from "zod/mini";
+
+import type { KubeObject } from "#kube/types.ts";
+import { maxReferenceLength, maxReferences } from "./limits.ts";
+import {
+  atomicList,
+  boundedText,
+  field,
+  mapList,
+  type Frozen,
+  type KindDefinition,
+} from "./schema.ts";
+import { requirementSchema } from "./requirement.ts";
+
+const plannedImageSchema = z.object({
+  reference: field(
+    boundedText(maxReferenceLength, { minLength: 1 }),
+    "The image's full name: `registry/path:tag[@digest]`.",
+  ),
+  digest: z.exactOptional(field(boundedText(135), "What the tag is known to name.")),
+  sizeBytes: z.exactOptional(
+    field(z.int().check(z.minimum(0)), "Compressed size of the largest platform in use."),
+  ),
+});
+
+const specSchema = z.object({
+  selector: field(atomicList(requirementSchema, 32), "As in the Image."),
+  priority: field(z.int32(), "As in the Image."),
+  images: field(
+    mapList(plannedImageSchema, maxReferences, "reference"),
+    "What each selected node is to have.",
+  ),
+});
+
+/** The ImagePlan kind. */
+export const imagePlanKind = {
+  kind: "ImagePlan",
+  plural: "imageplans",
+  singular: "imageplan",
+  shortNames: ["ipl"],
+  namespaced: true,
+  description:
+    "What an Image amounts to, for the agents to watch: it changes seldom, while an Image's status changes often. Internal: written by the controller, with the name of its Image.",
+  schema: z.object({ spec: field(specSchema, "Written by the controller alone.") }),
+  hasStatus: false,
+  columns: [
+    {
+      name: "Priority",
+      type: "integer",
+      jsonPath: ".spec.priority",
+      description: "Priority among the Images of the namespace.",
+    },
+    { name: "Age", type: "date", jsonPath: ".metadata.creationTimestamp", description: "Age." },
+  ],
+} as const satisfies KindDefinition;
+
+export type ImagePlanSpec = Frozen<z.infer<typeof specSchema>>;
+
+/** An image that the nodes of an ImagePlan are to have. */
+export type PlannedImage = Frozen<z.infer<typeof plannedImageSchema>>;
+
+/** What an Image amounts to. It has the Image's name and namespace, and is owned by it. */
+export interface ImagePlan extends KubeObject {
+  readonly spec: ImagePlanSpec;
+}

@@ -1,0 +1,15 @@
+import { FakeRuntime } from "#test/fake-runtime.ts";
+import { describeRuntime } from "./suite.ts";
+
+describeRuntime("FakeRuntime", async () => {
+  const reference = "registry.test:5000/library/hello:1";
+  const runtime = (await FakeRuntime.start()).offer(reference);
+  return {
+    socketPath: runtime.socketPath,
+    reference,
+    missing: "registry.test:5000/library/none:1",
+    kill: () => runtime.stop(),
+    startAgain: () => runtime.startAgain(),
+    [Symbol.asyncDispose]: () => runtime[Symbol.asyncDispose](),
+  };
+});

@@ -1,0 +1,279 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { imageLabel } from "#api/v1/labels.ts";
+import { ensureSmallVariant } from "#sandbox/images/fixture-images.ts";
+import { installCoral } from "#sandbox/install-coral.ts";
+import { openRegistry } from "#sandbox/registry-hosts.ts";
+import { Sandbox } from "#sandbox/sandbox.ts";
+import { waitFor } from "#sandbox/wait.ts";
+import { referenceLabel } from "#oci/reference.ts";
+import { Cluster, holds, isReady, outage } from "#test/cluster.ts";
+
+const report = (line: string): void => console.error(line);
+const { small, large, index } = Sandbox.images;
+const blobs = { path: "/blobs/" };
+
+describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
+  const signal = AbortSignal.timeout(60 * 60_000);
+  const scope = { signal };
+  let sandbox: Sandbox;
+  let cluster: Cluster;
+
+  before(async () => {
+    sandbox = await Sandbox.start({ nodes: 3, report, signal });
+    await installCoral(sandbox, scope);
+    cluster = new Cluster(sandbox, await sandbox.connect());
+  });
+  after(async () => {
+    await cluster.client[Symbol.asyncDispose]();
+    await sandbox[Symbol.asyncDispose]();
+  });
+
+  let variant = 10;
+
+  /** Serves an image of which no node has any layer yet. */
+  async function serve(name: string): Promise<string> {
+    const folder = await ensureSmallVariant(variant++, sandbox.programs, scope);
+    const reference = `${openRegistry.host}/e2e/${name}:1`;
+    await sandbox.push(folder, reference, scope);
+    return reference;
+  }
+
+  test("three images arrive on three nodes, with reports, labels and the right counts", async () => {
+    const wanted = [small, index, large];
+    await cluster.want("three", wanted, scope);
+    const status = await cluster.ready("three", 3, scope);
+
+    assert.deepEqual(status.condition, { available: 3, pending: 0, error: 0, unknown: 0 });
+    assert.equal(status.totalImages, 3);
+    assert.deepEqual(
+      status.images?.map(({ reference, label, available }) => ({ reference, label, available })),
+      wanted.toSorted().map((reference) => ({
+        reference,
+        label: referenceLabel(reference),
+        available: 3,
+      })),
+    );
+    for (const node of sandbox.nodes) {
+      const { status: reported } = (await cluster.report(node.name, scope)) ?? {};
+      assert.deepEqual(
+        reported?.images.map(({ reference, state }) => [reference, state]),
+        wanted.toSorted().map((reference) => [reference, "available"]),
+      );
+      for (const reference of wanted) assert.ok(await holds(node, reference, scope));
+    }
+    const labels = Object.fromEntries(wanted.map((name) => [referenceLabel(name), "available"]));
+    for (const { name } of sandbox.nodes) await labelsBecome(name, labels);
+  });
+
+  test("a selector takes two of three nodes", async () => {
+    const reference = await serve("selected");
+    await sandbox.kubectl(["label", "node", "node1", "node2", "disk=fast"], scope);
+    const selector = [{ key: "disk", operator: "In", values: ["fast"] }];
+    await cluster.want("selected", [reference], { selector, ...scope });
+    await cluster.ready("selected", 2, scope);
+
+    const held = await Promise.all(sandbox.nodes.map((node) => holds(node, reference, scope)));
+    assert.deepEqual(held, [true, true, false]);
+
+    await sandbox.kubectl(["label", "node", "node3", "disk=fast"], scope);
+    await cluster.ready("selected", 3, scope);
+    await sandbox.kubectl(["label", "node", "node1", "node2", "node3", "disk-"], scope);
+    const nobody = await cluster.status("selected", ({ totalNodes }) => totalNodes === 0, scope);
+    assert.equal(isReady(nobody), false, "a selector that matches no node is not Ready");
+    await cluster.forget("selected", scope);
+  });
+
+  test("a fourth node joins and is filled", async () => {
+    const node = await sandbox.addNode(scope);
+    await cluster.status(
+      "three",
+      ({ totalNodes, condition }) => totalNodes === 4 && condition.available === 4,
+      scope,
+    );
+
+    assert.ok(await holds(node, large, scope));
+    await sandbox.removeNode(node.name, scope);
+    await cluster.ready("three", 3, scope);
+    const gone = async (): Promise<boolean> => !(await cluster.report(node.name, scope));
+    await waitFor(gone, { what: "the report of the removed node to go", signal });
+  });
+
+  test("an image removed with crictl comes back", async () => {
+    const node = sandbox.node("node2");
+    await node.crictl(["rmi", index], scope);
+    assert.equal(await holds(node, index, scope), false);
+
+    const isBack = (): Promise<boolean> => holds(node, index, scope);
+    await waitFor(isBack, { what: "the image to come back", everyMs: 500, signal });
+    await cluster.ready("three", 3, scope);
+  });
+
+  test("an agent that is killed in mid-pull finishes after its restart", async () => {
+    const reference = await serve("killed");
+    const node = sandbox.node("node1");
+    await slowly(async () => {
+      await cluster.want("killed", [reference], scope);
+      await pulling(reference);
+      await cluster.killAgent(node, scope);
+    });
+
+    await cluster.ready("killed", 3, scope);
+    assert.ok(await holds(node, reference, scope));
+    await cluster.forget("killed", scope);
+  });
+
+  test("an API server that is down for 20 s in mid-pull costs nothing but the wait", async () => {
+    const reference = await serve("outage");
+    await slowly(async () => {
+      await cluster.want("outage", [reference], scope);
+      await pulling(reference);
+      await sandbox.kill("kube-apiserver", scope);
+    });
+    await outage(20, scope);
+    await sandbox.start("kube-apiserver", scope);
+
+    await cluster.ready("outage", 3, { timeoutMs: 30_000, ...scope });
+    await cluster.forget("outage", scope);
+  });
+
+  test("a node that was cut off for 30 s catches up", async () => {
+    const reference = await serve("cut");
+    const node = sandbox.node("node3");
+    await node.cutLink(scope);
+    await cluster.want("cut", [reference], scope);
+    const others = await cluster.status("cut", ({ condition }) => condition.available === 2, scope);
+    assert.equal(others.condition.pending + others.condition.unknown, 1);
+    await outage(30, scope);
+    await node.restoreLink(scope);
+
+    await cluster.ready("cut", 3, scope);
+    await cluster.forget("cut", scope);
+  });
+
+  test("a name that cannot exist delays no other image, and is told as an error", async () => {
+    const nowhere = `${openRegistry.host}/e2e/nowhere:1`;
+    const unreachable = `nobody.test:5000/e2e/nothing:1`;
+    const good = await serve("good");
+    await cluster.want("bad", [nowhere, unreachable], scope);
+    await cluster.want("good", [good], scope);
+    await cluster.ready("good", 3, scope);
+    const bad = await cluster.status(
+      "bad",
+      ({ images }) => images?.some(({ lastError }) => lastError !== undefined) ?? false,
+      scope,
+    );
+
+    assert.equal(isReady(bad), false);
+    assert.equal(bad.condition.available, 0);
+    const lastError = bad.images?.find(({ reference }) => reference === nowhere)?.lastError;
+    assert.equal(lastError?.reason, "NotFound");
+    await cluster.forget("bad", scope);
+    await cluster.forget("good", scope);
+  });
+
+  test("a malformed name is refused with its field, its value and what was expected", async () => {
+    const image = {
+      apiVersion: "stvz.io/v1",
+      kind: "Image",
+      metadata: { name: "malformed", namespace: "default" },
+      spec: { repositories: [{ name: "UPPER/case", tags: ["ok"] }] },
+    };
+    const refusal = await cluster.apply(image, scope).then(
+      () => "accepted",
+      (error: unknown) => String(error),
+    );
+
+    assert.match(refusal, /spec\.repositories\[0\]\.name/);
+    assert.match(refusal, /UPPER\/case/);
+    assert.match(refusal, /must be an image name like/);
+  });
+
+  test("a dropped tag, and then the Image, take labels and reports along; the bits stay", async () => {
+    await cluster.want("three", [small, large], scope);
+    const left = { [referenceLabel(small)]: "available", [referenceLabel(large)]: "available" };
+    for (const { name } of sandbox.nodes) await labelsBecome(name, left);
+    await reportsBecome([small, large].toSorted());
+    await cluster.forget("three", scope);
+    for (const { name } of sandbox.nodes) await labelsBecome(name, {});
+    await reportsBecome([]);
+
+    for (const node of sandbox.nodes) {
+      assert.deepEqual(
+        await Promise.all([small, large, index].map((name) => holds(node, name, scope))),
+        [true, true, true],
+      );
+    }
+  });
+
+  test("a label of somebody else that looks like Coral's is left alone", async () => {
+    const foreign = { "image.stvz.io/mine": "1", "image.stvz.io-team/x": "2" };
+    const set = Object.entries(foreign).map(([key, value]) => `${key}=${value}`);
+    await sandbox.kubectl(["label", "node", "node1", ...set], scope);
+    const reference = await serve("foreign");
+    await cluster.want("foreign", [reference], scope);
+    await cluster.ready("foreign", 3, scope);
+    await cluster.forget("foreign", scope);
+    await labelsBecome("node1", { mine: "1" });
+
+    const node = await sandbox.kubectl(["get", "node", "node1", "-o", "json"], scope);
+    assert.match(node.stdout, /"image\.stvz\.io-team\/x": "2"/);
+    assert.doesNotMatch(node.stdout, new RegExp(imageLabel(reference)));
+    await sandbox.kubectl(
+      ["label", "node", "node1", "image.stvz.io/mine-", "image.stvz.io-team/x-"],
+      scope,
+    );
+  });
+
+  async function labelsBecome(node: string, expected: Record<string, string>): Promise<void> {
+    let last: Record<string, string> = {};
+    await waitFor(
+      async () => {
+        last = await cluster.labels(node, scope);
+        assert.deepEqual(last, expected);
+        return true;
+      },
+      { what: `the labels of ${node}`, timeoutMs: 30_000, everyMs: 200, signal },
+    );
+  }
+
+  async function reportsBecome(references: readonly string[]): Promise<void> {
+    for (const { name } of sandbox.nodes) {
+      await waitFor(
+        async () => {
+          const { status } = (await cluster.report(name, scope)) ?? {};
+          assert.deepEqual(
+            status?.images.map(({ reference }) => reference),
+            references,
+          );
+          return true;
+        },
+        { what: `the report of ${name}`, timeoutMs: 30_000, everyMs: 200, signal },
+      );
+    }
+  }
+
+  /** Makes layers come slowly while `work` goes on. */
+  async function slowly(work: () => Promise<void>): Promise<void> {
+    await sandbox.upstream.setFaults([{ kind: "slow", bytesPerSecond: 50_000, ...blobs }], scope);
+    await sandbox.upstream.forgetRequests(scope);
+    try {
+      await work();
+    } finally {
+      await sandbox.upstream.setFaults([], scope);
+    }
+  }
+
+  /** Waits until nodes have asked for a layer of the image. */
+  async function pulling(reference: string): Promise<void> {
+    const [, path = ""] = /^[^/]+\/(.+):[^:]+$/.exec(reference) ?? [];
+    await waitFor(
+      async () => {
+        const requests = await sandbox.upstream.requests(scope);
+        return requests.some((request) => request.path.startsWith(`/v2/${path}/blobs/`));
+      },
+      { what: `a pull of ${reference}`, signal },
+    );
+  }
+});

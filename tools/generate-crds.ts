@@ -1,0 +1,26 @@
+import { stringify } from "yaml";
+
+import { imagePlanKind } from "#api/v1/image-plan.ts";
+import { imageKind } from "#api/v1/image.ts";
+import { nodeReportKind } from "#api/v1/node-report.ts";
+import type { KindDefinition } from "#api/v1/schema.ts";
+import { crdOf } from "./crd.ts";
+import { putGenerated } from "./generated.ts";
+import { kindsPage } from "./kinds-page.ts";
+import { shapesModule } from "./shapes.ts";
+
+/** In the order of the reference page. */
+const kinds: readonly KindDefinition[] = [imageKind, nodeReportKind, imagePlanKind];
+
+const header = "# Generated from src/api/ by tools/generate-crds.ts, do not edit.\n";
+
+await putGenerated(
+  new Map([
+    ...kinds.map((kind): [string, string] => [
+      `deploy/crds/${kind.plural}.yaml`,
+      header + stringify(crdOf(kind), { lineWidth: 0, aliasDuplicateObjects: false }),
+    ]),
+    ["docs/reference/kinds.md", kindsPage(kinds)],
+    ["src/api/v1/gen/shapes.ts", shapesModule(kinds)],
+  ]),
+);

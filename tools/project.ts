@@ -1,0 +1,22 @@
+import { existsSync, globSync } from "node:fs";
+
+import { root } from "./generated.ts";
+
+/** The folders with code that are there. */
+export function sourceFolders(): string[] {
+  return ["src", "sandbox", "test", "bench", "tools"].filter((name) => existsSync(root + name));
+}
+
+/** The programs that write generated files, and with `--check` compare them. */
+export function generators(): string[] {
+  return globSync("tools/generate-*.ts", { cwd: root }).sort();
+}
+
+/** Tests that need nothing but Node. */
+export const unitTestFiles = ["{src,bench,tools,sandbox}/**/*.test.ts"] as const;
+
+/** One suite for each protocol, on the fake and on the real servers in a cluster of its own. */
+export const conformanceTestFiles = ["test/conformance/**/*.test.ts"] as const;
+
+/** Tests of whole processes on a real cluster. */
+export const endToEndTestFiles = ["test/e2e/**/*.test.ts"] as const;
