@@ -1,0 +1,63 @@
+import { PullError, type PullErrorCode } from "#cri/pull-error.ts";
+import { RpcError, RuntimeUnavailableError } from "#cri/rpc-error.ts";
+
+/** Why a pull did not bring an image, in one word as reports and metrics have it. */
+export const failureReasons = [
+  "ImageNotFound",
+  "PullDenied",
+  "Throttled",
+  "RegistryUnreachable",
+  "DiskFull",
+  "RuntimeUnavailable",
+  "PullTimedOut",
+  "NotListed",
+  "Unknown",
+] as const;
+
+export type FailureReason = (typeof failureReasons)[number];
+
+export interface Failure {
+  readonly reason: FailureReason;
+  /** For people, without credentials. */
+  readonly message: string;
+}
+
+const reasons: Record<PullErrorCode, FailureReason> = {
+  IMAGE_NOT_FOUND: "ImageNotFound",
+  PULL_DENIED: "PullDenied",
+  THROTTLED: "Throttled",
+  REGISTRY_UNREACHABLE: "RegistryUnreachable",
+  DISK_FULL: "DiskFull",
+  RUNTIME_UNAVAILABLE: "RuntimeUnavailable",
+  PULL_TIMED_OUT: "PullTimedOut",
+  UNKNOWN: "Unknown",
+};
+
+/** The runtime took a pull for done and then does not list the image under the name it was given. */
+export class ImageNotListedError extends Error {
+  override readonly name = "ImageNotListedError";
+  readonly code = "IMAGE_NOT_LISTED";
+  readonly retryable = true;
+
+  constructor(reference: string) {
+    super(`Cannot find image "${reference}" in the runtime after pulling it`);
+  }
+}
+
+/** Says in a report's words how a pull failed. */
+export function failureOf(error: unknown): Failure {
+  if (error instanceof PullError) return { reason: reasons[error.code], message: error.reason };
+  if (error instanceof ImageNotListedError) {
+    return { reason: "NotListed", message: "pulled, but the runtime does not list it" };
+  }
+  if (error instanceof RuntimeUnavailableError) {
+    return { reason: "RuntimeUnavailable", message: error.message };
+  }
+  // Only the runtime's own errors are known to be without credentials.
+  return { reason: "Unknown", message: error instanceof RpcError ? error.message : "unknown" };
+}
+
+/** Whether a failure says something about the image. A runtime that is away says nothing. */
+export function concernsImage({ reason }: Failure): boolean {
+  return reason !== "RuntimeUnavailable";
+}

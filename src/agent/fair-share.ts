@@ -1,0 +1,78 @@
+/** A pull that waits for its turn. */
+export interface PullRequest {
+  readonly reference: string;
+  /** Who wants it. Never empty. */
+  readonly namespaces: readonly string[];
+  /** Orders the pulls of one namespace, highest first. */
+  readonly priority: number;
+  /** Whether it has failed before. */
+  readonly isRetry: boolean;
+  /** When it may begin, in milliseconds since 1970. */
+  readonly dueMs: number;
+}
+
+/** A pull that runs, and the namespace whose turn it took. */
+export interface RunningPull {
+  readonly reference: string;
+  readonly namespace: string;
+  readonly isRetry: boolean;
+}
+
+/** How things stand when a turn is given. */
+export interface Turn {
+  readonly running: readonly RunningPull[];
+  readonly concurrency: number;
+  /** When each namespace last had a turn, as a number that grows. */
+  readonly lastTurns: ReadonlyMap<string, number>;
+  readonly nowMs: number;
+}
+
+/**
+ * Chooses the next pull, and whose turn it is.
+ *
+ * Namespaces share the slots: the one with the fewest running pulls is next, then the one that has
+ * waited longest. Within a namespace, priority decides, then what has not failed before, then who
+ * is due longest. Retries never take the last slot, so that names that hang until their time is
+ * over do not keep an image waiting that nobody has tried yet.
+ */
+export function nextPull(
+  waiting: Iterable<PullRequest>,
+  { running, concurrency, lastTurns, nowMs }: Turn,
+): { request: PullRequest; namespace: string } | undefined {
+  if (running.length >= concurrency) return undefined;
+  const mayRetry = running.filter(({ isRetry }) => isRetry).length < Math.max(1, concurrency - 1);
+  const pulling = new Set(running.map(({ reference }) => reference));
+  const shares = new Map<string, number>();
+  for (const { namespace } of running) shares.set(namespace, (shares.get(namespace) ?? 0) + 1);
+  const byTurn = (a: string, b: string): number =>
+    (shares.get(a) ?? 0) - (shares.get(b) ?? 0) ||
+    (lastTurns.get(a) ?? 0) - (lastTurns.get(b) ?? 0) ||
+    compare(a, b);
+
+  let best: { request: PullRequest; namespace: string } | undefined;
+  for (const request of waiting) {
+    if (request.dueMs > nowMs || pulling.has(request.reference)) continue;
+    if (request.isRetry && !mayRetry) continue;
+    for (const namespace of request.namespaces) {
+      const order = best
+        ? byTurn(namespace, best.namespace) || byUrgency(request, best.request)
+        : -1;
+      if (order < 0) best = { request, namespace };
+    }
+  }
+  return best;
+}
+
+function byUrgency(a: PullRequest, b: PullRequest): number {
+  return (
+    b.priority - a.priority ||
+    Number(a.isRetry) - Number(b.isRetry) ||
+    a.dueMs - b.dueMs ||
+    compare(a.reference, b.reference)
+  );
+}
+
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
+}

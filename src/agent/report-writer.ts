@@ -1,0 +1,187 @@
+import { isDeepStrictEqual } from "node:util";
+
+import type { NodeReport, NodeReportStatus } from "#api/v1/node-report.ts";
+import { isAbort } from "#async/abort.ts";
+import { fullJitter } from "#async/backoff.ts";
+import type { Clock } from "#async/clock.ts";
+import { TokenBucket } from "#async/token-bucket.ts";
+import { ApiError } from "#kube/errors.ts";
+import type { Log } from "#telemetry/log.ts";
+import type { ReportWrites } from "./metrics.ts";
+import type { ReportStore } from "./report-store.ts";
+import { Wake } from "./wake.ts";
+
+/** A few images that are done within seconds are told at once each; a hundred of them together. */
+const rate = { capacity: 3, refillMs: 2_000 };
+
+/** How long news that can wait waits for company. */
+const gatherMs = 2_000;
+
+/** A report has to be right 15 s after the API server is back. */
+const unreachableBackoff = { minMs: 1_000, maxMs: 8_000 };
+
+/** Rights that are missing for a moment after a start, or for good: do not press a server for these. */
+const refusedBackoff = { minMs: 1_000, maxMs: 120_000 };
+
+/** What the NodeReport should say, and the Node that should own it. */
+export interface DesiredReport {
+  readonly nodeUid: string;
+  readonly status: NodeReportStatus;
+}
+
+export interface ReportWriterOptions {
+  store: ReportStore;
+  /** Tells the newest truth; `undefined` while there is none. */
+  desired: () => DesiredReport | undefined;
+  clock: Clock;
+  random: () => number;
+  log: Log;
+  writes: ReportWrites;
+}
+
+/** What is known of the stored report. */
+interface Stored {
+  readonly nodeUid: string | undefined;
+  readonly status: NodeReportStatus | undefined;
+}
+
+/**
+ * Keeps the NodeReport equal to the newest truth, with as few writes as may be: none if it is equal
+ * already, at most one every two seconds for long, the first few at once if they are urgent.
+ */
+export class ReportWriter {
+  readonly #options: ReportWriterOptions;
+  readonly #bucket: TokenBucket;
+  readonly #news: Wake;
+  readonly #urgentNews: Wake;
+  #stored: Stored | undefined;
+  #isWritten = false;
+
+  constructor(options: ReportWriterOptions) {
+    const { clock } = options;
+    this.#options = options;
+    this.#bucket = new TokenBucket({ ...rate, clock });
+    this.#news = new Wake(clock);
+    this.#urgentNews = new Wake(clock);
+  }
+
+  /** Whether the stored report was right once since the start. */
+  get isWritten(): boolean {
+    return this.#isWritten;
+  }
+
+  /**
+   * Reads what an earlier process reported, until that succeeds or is refused.
+   *
+   * @returns `undefined` if there is no report, or none that can be read.
+   */
+  async restore({ signal }: { signal: AbortSignal }): Promise<NodeReportStatus | undefined> {
+    const { store, log } = this.#options;
+    const attempt = async (): Promise<NodeReport | undefined> => {
+      try {
+        return await store.read({ signal });
+      } catch (error) {
+        signal.throwIfAborted();
+        if (isWorthWaitingFor(error)) throw error;
+        log.error("NodeReport is not readable, beginning without", { error });
+        return undefined;
+      }
+    };
+    const report = await this.#untilDone(attempt, signal);
+    this.#know(report);
+    return report?.status;
+  }
+
+  /** Asks for a look at whether the report is still right: at once, or within two seconds. */
+  request({ isUrgent }: { isUrgent: boolean }): void {
+    this.#news.notify();
+    if (isUrgent) this.#urgentNews.notify();
+  }
+
+  /** Writes until aborted. No fault of the API server ends it. */
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      for (;;) {
+        await this.#news.wait({ signal });
+        await this.#urgentNews.wait({ signal, timeoutMs: gatherMs });
+        if (this.#isRight()) continue;
+        await this.#bucket.take({ signal });
+        await this.#untilDone(() => this.#write({ signal }), signal);
+      }
+    } catch (error) {
+      if (!isAbort(error, signal)) throw error;
+    }
+  }
+
+  /** Writes what is not written yet, trying once, as the last act of the agent. */
+  async flush({ signal }: { signal: AbortSignal }): Promise<void> {
+    if (this.#isRight()) return;
+    try {
+      await this.#write({ signal });
+    } catch (error) {
+      this.#options.log.warn("last NodeReport not written", { error });
+    }
+  }
+
+  #isRight(): boolean {
+    const desired = this.#options.desired();
+    if (!desired) return true;
+    const isRight = isDeepStrictEqual(this.#stored, desired);
+    this.#isWritten ||= isRight;
+    return isRight;
+  }
+
+  async #write({ signal }: { signal: AbortSignal }): Promise<void> {
+    const { store, desired, writes } = this.#options;
+    // Asked anew for each attempt: only the newest is worth writing.
+    const report = desired();
+    if (!report || this.#isRight()) return;
+    try {
+      if (this.#stored?.nodeUid !== report.nodeUid) {
+        this.#know(await store.ensure(report.nodeUid, { signal }));
+      }
+      if (!(await store.writeStatus(report.status, { signal }))) {
+        // Somebody deleted it.
+        this.#know(await store.ensure(report.nodeUid, { signal }));
+        await store.writeStatus(report.status, { signal });
+      }
+      writes.inc({ result: "ok" });
+    } catch (error) {
+      if (!signal.aborted) writes.inc({ result: "error" });
+      throw error;
+    }
+    this.#stored = report;
+    this.#isWritten = true;
+  }
+
+  #know(report: NodeReport | undefined): void {
+    const [owner] = report?.metadata.ownerReferences ?? [];
+    this.#stored = { nodeUid: owner?.uid, status: report?.status };
+  }
+
+  async #untilDone<T>(attempt: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    const { clock, random, log } = this.#options;
+    let failures = 0;
+    let wasWaiting = true;
+    for (;;) {
+      try {
+        return await attempt();
+      } catch (error) {
+        signal.throwIfAborted();
+        const isWaiting = isWorthWaitingFor(error);
+        failures = isWaiting === wasWaiting ? failures + 1 : 1;
+        wasWaiting = isWaiting;
+        const backoff = isWaiting ? unreachableBackoff : refusedBackoff;
+        log.warn("NodeReport not up to date, trying again", { error, attempt: failures });
+        const askedMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
+        const waitMs = fullJitter(failures, { ...backoff, random });
+        await clock.sleep(Math.max(waitMs, Math.min(askedMs, backoff.maxMs)), { signal });
+      }
+    }
+  }
+}
+
+/** Whether the API server, rather than the request, is at fault. */
+function isWorthWaitingFor(error: unknown): boolean {
+  return error instanceof Error && "retryable" in error && error.retryable === true;
+}

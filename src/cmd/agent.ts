@@ -1,0 +1,109 @@
+import { Agent } from "#agent/agent.ts";
+import { connectRuntime, knownSockets, socketPath } from "#agent/connect-runtime.ts";
+import { agentMetrics } from "#agent/metrics.ts";
+import { clusterReportStore } from "#agent/report-store.ts";
+import { slimNode, slimPlan } from "#agent/transforms.ts";
+import { imagePlans } from "#api/v1/resources.ts";
+import { systemClock } from "#async/clock.ts";
+import { TaskGroup } from "#async/task-group.ts";
+import { ConfigError, readConfig } from "#config/settings.ts";
+import { RuntimeClient } from "#cri/runtime-client.ts";
+import { operationsRoutes } from "#http/operations.ts";
+import { router } from "#http/router.ts";
+import { serve } from "#http/serve.ts";
+import { KubeClient } from "#kube/client.ts";
+import { inClusterConfig, kubeconfigFile } from "#kube/cluster-config.ts";
+import { Informer } from "#kube/informer.ts";
+import { nodes } from "#kube/resource.ts";
+import { Health } from "#lifecycle/health.ts";
+import { runProcess } from "#lifecycle/run-process.ts";
+import { jsonLog, type Log } from "#telemetry/log.ts";
+import { Registry } from "#telemetry/metrics.ts";
+import { agentSettings, type AgentConfig } from "./agent.config.ts";
+
+/** Aborted pulls end at once, and the last report has 2 s. */
+const drainTimeoutMs = 10_000;
+
+/**
+ * Runs `coral agent` until the process is asked to stop.
+ *
+ * @param argv - the flags after the subcommand.
+ */
+export async function runAgent(
+  env: Readonly<Record<string, string | undefined>>,
+  argv: readonly string[],
+): Promise<void> {
+  let config: AgentConfig;
+  try {
+    config = readConfig(agentSettings, env, argv);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    console.error(error.message);
+    process.exitCode = 2;
+    return;
+  }
+  const { logLevel: level, nodeName: node } = config;
+  const log = jsonLog({ level, write: (line) => process.stderr.write(line) }).child({ node });
+  await runProcess({ log, drainTimeoutMs }, (signal) => runService(config, log, signal));
+}
+
+async function runService(config: AgentConfig, log: Log, signal: AbortSignal): Promise<void> {
+  const { nodeName, criSocket, healthPort, kubeconfig, agentVersion } = config;
+  const clock = systemClock;
+  const random = Math.random;
+  const metrics = new Registry();
+  const counts = agentMetrics(metrics);
+  const health = new Health(signal);
+  let agent: Agent | undefined;
+  health.requireForReadiness("agent", () =>
+    agent ? agent.problem() : "waiting for the container runtime",
+  );
+
+  await using stack = new AsyncDisposableStack(); // Disposed bottom up: last started, first stopped.
+  const routes = router(operationsRoutes(health, metrics), log);
+  stack.use(await serve(routes, { port: healthPort })); // Probes must answer while we drain.
+  const cluster = kubeconfig ? await kubeconfigFile(kubeconfig) : await inClusterConfig();
+  const userAgent = `coral-agent/${agentVersion}`;
+  const client = stack.use(new KubeClient({ config: cluster, log, metrics, userAgent }));
+  const common = { clock, random, log };
+  const plans = new Informer({
+    ...common,
+    client,
+    resource: imagePlans,
+    transform: slimPlan,
+  });
+  const ownNode = new Informer({
+    ...common,
+    client,
+    resource: nodes,
+    fieldSelector: `metadata.name=${nodeName}`,
+    transform: slimNode,
+  });
+
+  const group = stack.use(new TaskGroup(signal));
+  const sockets = criSocket ? [socketPath(criSocket)] : knownSockets;
+  await Promise.all([
+    group.run((signal) => plans.run(signal)),
+    group.run((signal) => ownNode.run(signal)),
+    group.run(async (signal) => {
+      // The caches fill while the runtime is looked for.
+      await using runtime = await connectRuntime(
+        {
+          ...common,
+          sockets,
+          connect: (path, options) => RuntimeClient.connect(path, options),
+        },
+        { signal },
+      );
+      agent = new Agent(config, {
+        ...common,
+        runtime,
+        plans,
+        nodes: ownNode,
+        reports: clusterReportStore(client, nodeName),
+        metrics: counts,
+      });
+      await agent.run(signal);
+    }),
+  ]);
+}
