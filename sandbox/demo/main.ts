@@ -12,7 +12,7 @@ import { installCoral } from "#sandbox/install-coral.ts";
 import { openRegistry } from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import { secondsToRunning } from "./pod-race.ts";
-import { cellOf, formatTable } from "./progress-table.ts";
+import { formatCell, formatTable, Progress, shortName, type Cell } from "./progress-table.ts";
 
 type Scope = { signal: AbortSignal };
 
@@ -106,12 +106,12 @@ async function prefetch(sandbox: Sandbox, { signal }: Scope): Promise<void> {
   await Promise.all([reports.synced(group), wanted.synced(group)]);
 
   const nodes = sandbox.nodes.map(({ name }) => name);
-  const start = new Date();
-  const table = (): string[] =>
-    formatTable(nodes, references, (node, reference) =>
-      cellOf(reports.get({ name: node }), reference, start),
-    );
-  const show = tablePrinter(table);
+  const progress = new Progress();
+  const cell = (node: string, reference: string): Cell =>
+    progress.look(node, reports.get({ name: node }), reference);
+  const show = process.stdout.isTTY
+    ? tableOnTerminal(nodes, cell)
+    : plainLines(nodes, cell, progress);
   using _reports = reports.onChange(show);
   const ready = Promise.withResolvers<void>();
   using _wanted = wanted.onChange(({ object }) => {
@@ -135,15 +135,32 @@ function isReady({ status }: Image): boolean {
   );
 }
 
-/** Redraws the table in place on a terminal; elsewhere prints it again whenever it has changed. */
-function tablePrinter(table: () => string[]): () => void {
-  let shown: string[] = [];
+type Look = (node: string, reference: string) => Cell;
+
+/** Draws the table, and draws it again in its place whenever it has changed. */
+function tableOnTerminal(nodes: readonly string[], look: Look): () => void {
+  let height = 0;
   return () => {
-    const lines = table();
-    if (lines.join("\n") === shown.join("\n")) return;
-    if (process.stdout.isTTY && shown.length > 0) process.stdout.write(`\x1b[${shown.length}A`);
-    for (const line of lines) console.log(`    ${line}${process.stdout.isTTY ? "\x1b[K" : ""}`);
-    shown = lines;
+    if (height > 0) process.stdout.write(`\x1b[${height}A`);
+    const lines = formatTable(nodes, references, look);
+    for (const line of lines) console.log(`    ${line}\x1b[K`);
+    height = lines.length;
+  };
+}
+
+/** Prints a line for each image on a node whose state has changed. */
+function plainLines(nodes: readonly string[], look: Look, progress: Progress): () => void {
+  const shown = new Map<string, string>();
+  return () => {
+    for (const node of nodes) {
+      for (const reference of references) {
+        const key = `${node}  ${shortName(reference).padEnd(18)}`;
+        const cell = look(node, reference);
+        if (cell.state === "unknown" || shown.get(key) === cell.state) continue;
+        shown.set(key, cell.state);
+        say(`${progress.seconds.toFixed(1).padStart(5)} s  ${key}  ${formatCell(cell, 0)}`);
+      }
+    }
   };
 }
 

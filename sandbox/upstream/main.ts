@@ -116,7 +116,8 @@ class FaultyBody extends Transform {
   }
 
   override _transform(chunk: Buffer, _: BufferEncoding, done: TransformCallback): void {
-    const fault = this.#fault;
+    // A fault that was ended while the body is on its way ends for the rest of it.
+    const fault = this.#fault && faults.includes(this.#fault) ? this.#fault : undefined;
     const record = this.#record;
     const left = fault && "afterBytes" in fault ? fault.afterBytes - record.sentBytes : Infinity;
     const part = chunk.subarray(0, Math.max(0, left));

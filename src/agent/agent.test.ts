@@ -125,7 +125,7 @@ describe("a pull that fails", () => {
       { state, reason, message, attempts },
       {
         state: "error",
-        reason: "PullDenied",
+        reason: "Denied",
         message: "because of PULL_DENIED",
         attempts: 3,
       },

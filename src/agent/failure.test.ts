@@ -12,7 +12,7 @@ function pullError(code: PullErrorCode): PullError {
 describe("failureOf()", () => {
   test("keeps the runtime's words and names the kind", () => {
     assert.deepEqual(failureOf(pullError("IMAGE_NOT_FOUND")), {
-      reason: "ImageNotFound",
+      reason: "NotFound",
       message: "what the runtime said",
     });
   });

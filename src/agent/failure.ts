@@ -3,13 +3,13 @@ import { RpcError, RuntimeUnavailableError } from "#cri/rpc-error.ts";
 
 /** Why a pull did not bring an image, in one word as reports and metrics have it. */
 export const failureReasons = [
-  "ImageNotFound",
-  "PullDenied",
+  "NotFound",
+  "Denied",
   "Throttled",
-  "RegistryUnreachable",
+  "Unreachable",
   "DiskFull",
   "RuntimeUnavailable",
-  "PullTimedOut",
+  "TimedOut",
   "NotListed",
   "Unknown",
 ] as const;
@@ -23,13 +23,13 @@ export interface Failure {
 }
 
 const reasons: Record<PullErrorCode, FailureReason> = {
-  IMAGE_NOT_FOUND: "ImageNotFound",
-  PULL_DENIED: "PullDenied",
+  IMAGE_NOT_FOUND: "NotFound",
+  PULL_DENIED: "Denied",
   THROTTLED: "Throttled",
-  REGISTRY_UNREACHABLE: "RegistryUnreachable",
+  REGISTRY_UNREACHABLE: "Unreachable",
   DISK_FULL: "DiskFull",
   RUNTIME_UNAVAILABLE: "RuntimeUnavailable",
-  PULL_TIMED_OUT: "PullTimedOut",
+  PULL_TIMED_OUT: "TimedOut",
   UNKNOWN: "Unknown",
 };
 

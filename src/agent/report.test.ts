@@ -46,7 +46,7 @@ describe("reportStatus()", () => {
 
   test("says what an available image is, and why another is not there", () => {
     const held = { digest: "sha256:1", sizeBytes: 42 };
-    const finding = { reason: "ImageNotFound", message: "no such tag" };
+    const finding = { reason: "NotFound", message: "no such tag" };
     const [available, error] = reportStatus(
       facts([
         anImage({ reference: "a", state: "available", held }),

@@ -25,7 +25,7 @@ const longest: RetryPolicy = {
   maxMs: 600_000,
   random: () => 0,
 };
-const notFound: Failure = { reason: "ImageNotFound", message: "no such tag" };
+const notFound: Failure = { reason: "NotFound", message: "no such tag" };
 const held = { sizeBytes: 1 };
 
 function failedTimes(times: number): TrackedImage {
@@ -85,7 +85,7 @@ describe("an image that cannot be pulled", () => {
     const same = failed(failedTimes(3), { ...notFound, message: "again" }, later(9), longest);
     assert.equal(same.finding?.message, "no such tag");
 
-    const denied: Failure = { reason: "PullDenied", message: "no" };
+    const denied: Failure = { reason: "Denied", message: "no" };
     assert.deepEqual(failed(same, denied, later(9), longest).finding, denied);
   });
 
@@ -136,7 +136,7 @@ describe("restored()", () => {
   const reported = {
     reference: "r.io/x:1",
     state: "error",
-    reason: "ImageNotFound",
+    reason: "NotFound",
     message: "no such tag",
     attempts: 3,
     since: "2025-12-31T00:00:00Z",

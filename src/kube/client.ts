@@ -11,7 +11,7 @@ import { isJsonObject } from "./shape.ts";
 import { defaultTiming, Transport, type Answer, type TransportTiming } from "./transport.ts";
 import type { KubeObject } from "./types.ts";
 
-/** As long as the API server itself lets a request take that is not a watch, but for a margin. */
+/** Half of what the API server itself allows (--request-timeout, 60 s); by then it is ill. */
 const defaultTimeoutMs = 30_000;
 
 /** The longest wait for a watch's headers. They come before the first object is ready. */

@@ -51,6 +51,13 @@ export interface InformerOptions<T extends KubeObject> {
  * so that listeners hear of deletions too. It lists only if the server knows no other way.
  * Several changes of one object may be told as one. An object that cannot be read is logged once
  * and skipped; what was known of it stays. Objects are frozen and shared: do not modify.
+ *
+ * ```ts
+ * const informer = new Informer({ client, resource: nodes, log, clock });
+ * using _ = informer.onChange(({ key }) => queue.add(key));
+ * group.run((signal) => informer.run(signal));
+ * await informer.synced({ signal });
+ * ```
  */
 export class Informer<T extends KubeObject> implements Lister<T> {
   readonly #client: InformerOptions<T>["client"];

@@ -15,8 +15,8 @@ import { Link } from "./link.ts";
 import { RecordedClient } from "./recorded-client.ts";
 import { until } from "./until.ts";
 
-/** Looks after 100 ms of silence: a test cannot wait for as long as a node can. */
-const timing = { pingIntervalMs: 100, pingTimeoutMs: 100, connectTimeoutMs: 1_000 };
+/** Looks sooner than a node does, and waits long enough for a machine that is busy with tests. */
+const timing = { pingIntervalMs: 300, pingTimeoutMs: 1_000, connectTimeoutMs: 2_000 };
 
 /** A kind to watch, and how the watch picks some of its objects. */
 export interface Subject {

@@ -1,0 +1,153 @@
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { KubeClient, type RawRequest } from "#kube/client.ts";
+import { installCoral } from "#sandbox/install-coral.ts";
+import { Sandbox } from "#sandbox/sandbox.ts";
+import { silentLog } from "#telemetry/log.ts";
+import { waitFor } from "#sandbox/wait.ts";
+
+const report = (line: string): void => console.error(line);
+const namespace = "coral-system";
+const hash = "0123456789abcdef0123456789abcdef";
+
+describe("what a stolen token can do", { timeout: 10 * 60_000 }, () => {
+  const signal = AbortSignal.timeout(60 * 60_000);
+  const scope = { signal };
+  let sandbox: Sandbox;
+
+  before(async () => {
+    sandbox = await Sandbox.start({ nodes: 2, report, signal });
+    await installCoral(sandbox, scope);
+    const reports = ["get", "nodereports", "node1", "node2"];
+    await waitFor(() => sandbox.kubectl(reports, scope), { what: "the agents' reports", signal });
+  });
+  after(() => sandbox[Symbol.asyncDispose]());
+
+  /** A client with the token of the agent's pod on a node, and nothing of the administrator's. */
+  async function agentOf(node: string): Promise<KubeClient> {
+    const selector = "app.kubernetes.io/component=agent";
+    const query = ["-n", namespace, "get", "pods", "-l", selector];
+    const field = ["--field-selector", `spec.nodeName=${node}`, "-o", "name"];
+    const pod = (await sandbox.kubectl([...query, ...field], scope)).stdout.trim().split("/")[1];
+    const bound = ["--bound-object-kind", "Pod", "--bound-object-name", pod ?? ""];
+    return clientWith(["coral-agent", ...bound]);
+  }
+
+  async function clientWith(tokenArguments: readonly string[]): Promise<KubeClient> {
+    const create = ["-n", namespace, "create", "token", ...tokenArguments];
+    const token = (await sandbox.kubectl(create, scope)).stdout.trim();
+    const { server, ca } = await sandbox.clusterConfig();
+    const config = { server, ...(ca && { ca }), token: () => Promise.resolve(token) };
+    return new KubeClient({ config, log: silentLog, userAgent: "thief" });
+  }
+
+  async function ask(client: KubeClient, request: Omit<RawRequest, "signal">): Promise<string> {
+    const { status, body } = await client.request({ ...request, signal });
+    return `${status} ${JSON.stringify(body)}`;
+  }
+
+  const reports = "/apis/stvz.io/v1/nodereports";
+  const merge = { method: "PATCH", contentType: "application/merge-patch+json" } as const;
+  const status = {
+    images: [],
+    runtime: { name: "x", version: "1" },
+    agentVersion: "1",
+    observedPlan: "forged",
+  };
+
+  test("an agent's: write the report of its own node, and no other's", async () => {
+    await using thief = await agentOf("node1");
+    const write = (node: string): Promise<string> =>
+      ask(thief, { ...merge, path: `${reports}/${node}/status`, body: { status } });
+
+    assert.match(await write("node1"), /^200 /);
+    assert.match(await write("node2"), /the NodeReport of its own node only, not that of node2/);
+    const metadata = { name: "node9" };
+    const body = { apiVersion: "stvz.io/v1", kind: "NodeReport", metadata };
+    assert.match(
+      await ask(thief, { method: "POST", path: reports, body }),
+      /the NodeReport of its own node only/,
+    );
+  });
+
+  test("an agent's: not give its report another owner, or finalizers", async () => {
+    await using thief = await agentOf("node1");
+    const patch = (metadata: unknown): Promise<string> =>
+      ask(thief, { ...merge, path: `${reports}/node1`, body: { metadata } });
+    const owner = { apiVersion: "v1", kind: "Node", name: "node2", uid: "1" };
+
+    assert.match(await patch({ ownerReferences: [owner] }), /may be owned by its Node only/);
+    assert.match(await patch({ finalizers: ["example.com/stuck"] }), /may not put finalizers/);
+  });
+
+  test("an agent's: read no Secret, no Image and no pod, write no Node and no ImagePlan", async () => {
+    await using thief = await agentOf("node1");
+    const body = { metadata: { labels: { [`image.stvz.io/${hash}`]: "available" } } };
+    const attempts: Omit<RawRequest, "signal">[] = [
+      { method: "GET", path: "/api/v1/secrets" },
+      { method: "GET", path: `/api/v1/namespaces/${namespace}/secrets` },
+      { method: "GET", path: "/apis/stvz.io/v1/images" },
+      { method: "GET", path: "/api/v1/pods" },
+      { ...merge, path: "/api/v1/nodes/node1", body },
+      { method: "DELETE", path: `${reports}/node1` },
+      { method: "DELETE", path: "/apis/stvz.io/v1/namespaces/default/imageplans/x" },
+      { method: "POST", path: "/apis/stvz.io/v1/namespaces/default/imageplans", body: {} },
+      {
+        method: "POST",
+        path: `/api/v1/namespaces/${namespace}/serviceaccounts/coral-agent/token`,
+        body: {},
+      },
+    ];
+    for (const attempt of attempts) {
+      assert.match(await ask(thief, attempt), /^403 /, `${attempt.method} ${attempt.path}`);
+    }
+  });
+
+  test("an agent's that is bound to no pod: write no report at all", async () => {
+    await using thief = await clientWith(["coral-agent"]);
+    const write = { ...merge, path: `${reports}/node1/status`, body: { status } };
+    assert.match(await ask(thief, write), /the NodeReport of its own node only/);
+  });
+
+  test("the controller's: change image labels of a Node, and nothing else of it", async () => {
+    await using thief = await clientWith(["coral-controller"]);
+    const patch = (body: unknown, path = "/api/v1/nodes/node1"): Promise<string> =>
+      ask(thief, { ...merge, path, body });
+
+    assert.match(
+      await patch({ metadata: { labels: { [`image.stvz.io/${hash}`]: "x" } } }),
+      /^200 /,
+    );
+    assert.match(
+      await patch({ metadata: { labels: { [`image.stvz.io/${hash}`]: null } } }),
+      /^200 /,
+    );
+    for (const labels of [
+      { "node-role.kubernetes.io/control-plane": "" },
+      { "kubernetes.io/os": null },
+      { "image.stvz.io/short": "1" },
+      { [`image.stvz.io/${hash.toUpperCase()}`]: "1" },
+    ]) {
+      assert.match(await patch({ metadata: { labels } }), /may change no labels of a Node but/);
+    }
+    for (const body of [
+      { spec: { unschedulable: true } },
+      { spec: { taints: [{ key: "x", effect: "NoExecute" }] } },
+      { metadata: { annotations: { x: "1" } } },
+      { metadata: { finalizers: ["example.com/stuck"] } },
+    ]) {
+      assert.match(await patch(body), /may change nothing of a Node but its image labels/);
+    }
+    assert.match(await patch({ status: { phase: "x" } }, "/api/v1/nodes/node1/status"), /^403 /);
+  });
+
+  test("the controller's: read no Secret and delete no pod", async () => {
+    await using thief = await clientWith(["coral-controller"]);
+    const pod = `/api/v1/namespaces/${namespace}/pods/x`;
+
+    assert.match(await ask(thief, { method: "GET", path: "/api/v1/secrets" }), /^403 /);
+    assert.match(await ask(thief, { method: "DELETE", path: pod }), /^403 /);
+    assert.match(await ask(thief, { method: "DELETE", path: "/api/v1/nodes/node1" }), /^403 /);
+  });
+});
