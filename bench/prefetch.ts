@@ -11,6 +11,7 @@ import { openRegistry } from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import type { SandboxNode } from "#sandbox/sandbox-node.ts";
 import { waitFor } from "#sandbox/wait.ts";
+import { holds } from "#test/cluster.ts";
 import { readAuditLog, type AuditedRequest } from "./audit.ts";
 import { median, type Bench } from "./result.ts";
 
@@ -143,10 +144,9 @@ async function secondsToReady(
   return (end - start) / 1000;
 }
 
-/** Removes the image and waits until containerd has let go of its layers. */
+/** Removes the image; containerd lets go of its layers before it answers. */
 async function emptyStore(node: SandboxNode, { signal }: Scope): Promise<void> {
-  const listed = await node.crictl(["images", "-q", image], { signal });
-  if (listed.stdout.trim()) await node.crictl(["rmi", image], { signal });
+  if (await holds(node, image, { signal })) await node.crictl(["rmi", image], { signal });
 }
 
 async function idleRequests(sandbox: Sandbox, { signal }: Scope): Promise<AuditedRequest[]> {
