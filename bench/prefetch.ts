@@ -6,13 +6,13 @@ import { systemClock } from "#async/clock.ts";
 import { Informer } from "#kube/informer.ts";
 import type { KubeClient } from "#kube/client.ts";
 import { silentLog } from "#telemetry/log.ts";
+import { readAuditLog, type AuditedRequest } from "#sandbox/audit-log.ts";
 import { installCoral } from "#sandbox/install-coral.ts";
 import { openRegistry } from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import type { SandboxNode } from "#sandbox/sandbox-node.ts";
 import { waitFor } from "#sandbox/wait.ts";
 import { holds } from "#test/cluster.ts";
-import { readAuditLog, type AuditedRequest } from "./audit.ts";
 import { median, type Bench } from "./result.ts";
 
 type Scope = { signal: AbortSignal };

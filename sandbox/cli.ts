@@ -95,7 +95,9 @@ program
   .option("--lines <count>", "how many", parseCount, 50)
   .argument("<component>", 'as "status" lists it: "kube-apiserver", "node1/kubelet"')
   .action(async (component: string, { name, lines }: { name: string; lines: number }) => {
-    console.log(await (await attach(name)).logs(component, lines));
+    const sandbox = await attach(name);
+    await requireComponent(sandbox, component);
+    console.log(await sandbox.logs(component, lines));
   });
 
 for (const [verb, what] of [
@@ -109,7 +111,9 @@ for (const [verb, what] of [
     .option(...nameOption)
     .argument("<component>", 'as "status" lists it: "etcd", "node1/containerd"')
     .action(async (component: string, { name }: { name: string }) => {
-      await (await attach(name))[verb](component, { signal });
+      const sandbox = await attach(name);
+      await requireComponent(sandbox, component);
+      await sandbox[verb](component, { signal });
     });
 }
 
@@ -171,6 +175,12 @@ program
     await rm(cacheFolder(), { recursive: true, force: true });
     report(`removed ${cacheFolder()}`);
   });
+
+async function requireComponent(sandbox: Sandbox, component: string): Promise<void> {
+  const ids = (await sandbox.components()).map(({ id }) => id);
+  if (ids.includes(component)) return;
+  throw new Error(`Component "${component}" must be one of: ${ids.join(", ")}`);
+}
 
 async function attach(name: string): Promise<Sandbox> {
   const sandbox = await Sandbox.attach(name, { signal });

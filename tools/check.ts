@@ -3,7 +3,8 @@ import { runSteps } from "./steps.ts";
 
 const unitTests = {
   name: "unit tests",
-  command: ["node", "--test", "--test-timeout=60000", ...unitTestFiles],
+  // Four at once on two cores: many of them wait, for a process or for a limit to pass.
+  command: ["node", "--test", "--test-concurrency=4", "--test-timeout=60000", ...unitTestFiles],
 } as const;
 
 // Everything that can be known without a cluster. The longest steps begin first. "npm test" runs the

@@ -32,7 +32,7 @@ const long: { name: string; seconds: number }[] = [];
 // A failed stage does not keep the next one from running: one run tells all.
 const scope = { report: (line: string) => console.log(line), signal: stop.signal };
 await stage("checks", async () => add(await runChecks()));
-await stage("unit tests", () => runTests(unitTestFiles, 2));
+await stage("unit tests", () => runTests(unitTestFiles, 4));
 await stage("programs of the sandbox", async () => {
   await ensureDebianPackages(scope);
   await ensurePrograms(scope);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { build } from "esbuild";
 
+import packageJson from "#package.json" with { type: "json" };
 import { repositoryRoot } from "#sandbox/paths.ts";
 import { cachedFolder } from "./cached-image.ts";
 import { ImageLayout, type Layer } from "./image-layout.ts";
@@ -28,7 +29,8 @@ export async function buildCoralImage({ signal }: Scope): Promise<CoralImage> {
   const bundle = await bundleCoral();
   const base = await ensureBase({ signal });
   const layers = parseLayers(await readFile(join(base, "layers.json"), "utf8"));
-  const key = ["1", base, createHash("sha256").update(bundle).digest("hex")];
+  const { version } = packageJson;
+  const key = ["2", version, base, createHash("sha256").update(bundle).digest("hex")];
   const assemble = async (folder: string): Promise<void> => {
     const layout = await ImageLayout.create(folder);
     for (const name of await readdir(join(base, "blobs/sha256"))) {
@@ -47,11 +49,12 @@ export async function buildCoralImage({ signal }: Scope): Promise<CoralImage> {
       { os: "linux", architecture },
       {
         Entrypoint: ["/usr/local/bin/node", ...nodeFlags, "/app/coral.js"],
-        Env: ["NODE_ENV=production", "PATH=/usr/local/bin"],
+        Env: ["NODE_ENV=production", "PATH=/usr/local/bin", `CORAL_VERSION=${version}`],
         User: "65532:65532",
         WorkingDir: "/app",
         Labels: {
           "org.opencontainers.image.title": "coral",
+          "org.opencontainers.image.version": version,
           "org.opencontainers.image.licenses": "Apache-2.0",
         },
       },

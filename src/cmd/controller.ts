@@ -3,7 +3,7 @@ import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import { ConfigError, readConfig } from "#config/settings.ts";
 import { Controller } from "#controller/controller.ts";
-import { slimImage, slimNode, slimPlan, slimPod, slimReport } from "#controller/transforms.ts";
+import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "#controller/transforms.ts";
 import { operationsRoutes } from "#http/operations.ts";
 import { router } from "#http/router.ts";
 import { serve } from "#http/serve.ts";
@@ -63,7 +63,7 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
   const caches = {
     images: new Informer({ ...common, resource: images, transform: slimImage }),
     plans: new Informer({ ...common, resource: imagePlans, transform: slimPlan }),
-    reports: new Informer({ ...common, resource: nodeReports, transform: slimReport }),
+    reports: new Informer({ ...common, resource: nodeReports, transform: reportSlimmer() }),
     nodes: new Informer({ ...common, resource: nodes, transform: slimNode }),
     pods: new Informer({
       ...common,

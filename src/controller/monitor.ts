@@ -8,7 +8,7 @@ import type { NodeFacts, Tally } from "./image/tally.ts";
 import { agentPodOf, type Liveness } from "./node/liveness.ts";
 
 /** What an informer tells. */
-export type Feed<T extends KubeObject> = Pick<Informer<T>, "onChange">;
+export type Feed<T extends KubeObject> = Pick<Informer<T>, "get" | "onChange">;
 
 export interface MonitorDeps {
   images: Feed<Image>;
@@ -49,13 +49,10 @@ export class Monitor implements Disposable {
       nodes.onChange(({ type, key, object }) => {
         if (type === "deleted") tally.removeNode(key);
         else tally.setNode(key, nodeFactsOf(object));
+        if (type === "added") this.#countReport(key); // Whose report it is may be clear only now.
       }),
     );
-    this.#listeners.use(
-      reports.onChange(({ type, key, object }) => {
-        tally.setReport(key, type === "deleted" ? [] : (object.status?.images ?? []));
-      }),
-    );
+    this.#listeners.use(reports.onChange(({ key }) => this.#countReport(key)));
     this.#listeners.use(
       pods.onChange(({ type, key, object }) => {
         const node = liveness.setPod(key, type === "deleted" ? undefined : agentPodOf(object));
@@ -70,6 +67,19 @@ export class Monitor implements Disposable {
     const { isAlive, changesInMs } = liveness.look(node, clock.now().getTime());
     tally.setAlive(node, isAlive);
     return changesInMs;
+  }
+
+  /**
+   * Counts what a node reports. The report of an earlier node of its name says nothing of this one; it
+   * stands until the garbage collector or the new agent has come round.
+   */
+  #countReport(node: string): void {
+    const { nodes, reports, tally } = this.#deps;
+    const { metadata, status } = reports.get(node) ?? {};
+    const uid = nodes.get(node)?.metadata.uid;
+    const owner = metadata?.ownerReferences?.find(({ kind }) => kind === "Node");
+    const isOfAnother = owner !== undefined && uid !== undefined && owner.uid !== uid;
+    tally.setReport(node, isOfAnother ? [] : (status?.images ?? []));
   }
 
   [Symbol.dispose](): void {

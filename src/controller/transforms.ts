@@ -1,7 +1,10 @@
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Image } from "#api/v1/image.ts";
-import type { NodeReport } from "#api/v1/node-report.ts";
+import type { NodeReport, ReportedImage } from "#api/v1/node-report.ts";
 import type { Node, ObjectMeta, Pod } from "#kube/types.ts";
+
+/** Different images to remember for sharing; a bound for clusters in which everything differs. */
+const maxShared = 65_536;
 
 // What the controller keeps of each object in its caches. With thousands of nodes, a Node's list of
 // images and everybody's managed fields would be most of its memory.
@@ -14,8 +17,47 @@ export function slimPlan({ metadata, spec }: ImagePlan): ImagePlan {
   return { metadata: slim(metadata), spec };
 }
 
-export function slimReport({ metadata, status }: NodeReport): NodeReport {
-  return { metadata: slim(metadata), ...(status && { status }) };
+/**
+ * Makes a function that keeps of a NodeReport what is counted, labelled and told of failures. Images
+ * without a failure are one object in all reports, and so are the texts of failures: thousands of
+ * nodes report the same hundreds of images.
+ */
+export function reportSlimmer(): (report: NodeReport) => NodeReport {
+  const images = new Map<string, ReportedImage>();
+  const texts = new Map<string, string>();
+
+  function slimReported(image: ReportedImage): ReportedImage {
+    const { reference, state, reason = "Unknown", message = "", attempts = 0, since } = image;
+    if (state === "available" || attempts === 0) {
+      // Of what is there or merely waits, nobody asks since when.
+      return shared(images, `${state} ${reference}`, () => ({ reference, state, since: "" }));
+    }
+    const [name, why, said] = [reference, reason, message].map((text) =>
+      shared(texts, text, () => text),
+    );
+    return {
+      reference: name ?? "",
+      state,
+      attempts,
+      since,
+      reason: why ?? "",
+      message: said ?? "",
+    };
+  }
+
+  return ({ metadata, status }) => ({
+    metadata: slim(metadata),
+    ...(status && { status: { ...status, images: status.images.map(slimReported) } }),
+  });
+}
+
+function shared<T>(pool: Map<string, T>, key: string, make: () => T): T {
+  const known = pool.get(key);
+  if (known !== undefined) return known;
+  if (pool.size >= maxShared) pool.clear(); // Reports keep what they have; sharing begins anew.
+  const value = make();
+  pool.set(key, value);
+  return value;
 }
 
 export function slimNode({ metadata }: Node): Node {

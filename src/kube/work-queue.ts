@@ -167,7 +167,7 @@ export class WorkQueue {
     const cancelled = new AbortController();
     const scope = { signal: AbortSignal.any([signal, cancelled.signal]) };
     this.#alarm = { atMs, cancel: () => cancelled.abort() };
-    const sleepMs = Math.min(atMs - this.#clock.now().getTime(), maxSleepMs);
+    const sleepMs = Math.min(Math.max(atMs - this.#clock.now().getTime(), 0), maxSleepMs);
     this.#clock.sleep(sleepMs, scope).then(
       () => {
         this.#alarm = undefined;

@@ -1,9 +1,15 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
+import { parseAllDocuments } from "yaml";
+
 import { imageLabel } from "#api/v1/labels.ts";
+import { readAuditLog } from "#sandbox/audit-log.ts";
 import { ensureSmallVariant } from "#sandbox/images/fixture-images.ts";
 import { installCoral } from "#sandbox/install-coral.ts";
+import { repositoryRoot } from "#sandbox/paths.ts";
 import { openRegistry } from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import { waitFor } from "#sandbox/wait.ts";
@@ -226,6 +232,49 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
     );
   });
 
+  test("a steady cluster costs the API server nothing but the leases", async () => {
+    await cluster.want("steady", [small], scope);
+    await cluster.ready("steady", 3, scope);
+    await outage(15, scope); // Labels and reports are written up to a few seconds later.
+    const start = Date.now();
+    await outage(30, scope);
+    const requests = await readAuditLog(sandbox.layout.auditLog);
+    const idle = requests.filter(({ time, resource }) => time >= start && resource !== "leases");
+
+    // A watch may come to its end in this time, after 30 to 60 minutes; nothing else may happen.
+    assert.deepEqual(
+      idle.filter(({ verb }) => verb !== "watch"),
+      [],
+    );
+    await cluster.forget("steady", scope);
+  });
+
+  test("every right in deploy/rbac.yaml was used, and no request was refused for want of one", async () => {
+    // Granted for moments that these tests do not have.
+    const rare = new Set([
+      "coral-agent patch nodereports", // A Node that was made anew gets its report anew.
+      "coral-controller delete imageplans", // The plan of an earlier Image of the same name.
+      "coral-controller update images/finalizers", // An API server that checks rights on owners.
+    ]);
+    const requests = await readAuditLog(sandbox.layout.auditLog);
+    const used = new Set(
+      requests.map(({ user, verb, resource }) => `${user.split(":").at(-1)} ${verb} ${resource}`),
+    );
+    const rules = await readFile(join(repositoryRoot, "deploy/rbac.yaml"), "utf8");
+    const unused = rightsOf(rules).filter((right) => !used.has(right) && !rare.has(right));
+
+    assert.deepEqual(unused, []);
+    assert.deepEqual(
+      requests.filter(({ code }) => code === 403),
+      [],
+    );
+  });
+
+  test("the manifests in docs/examples are accepted", async () => {
+    const apply = ["apply", "--dry-run=server", "-f", join(repositoryRoot, "docs/examples")];
+    assert.match((await sandbox.kubectl(apply, scope)).stdout, /created \(server dry run\)/);
+  });
+
   async function labelsBecome(node: string, expected: Record<string, string>): Promise<void> {
     let last: Record<string, string> = {};
     await waitFor(
@@ -277,3 +326,19 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
     );
   }
 });
+
+/** What the manifests allow Coral's service accounts: `coral-agent watch nodes`. */
+function rightsOf(manifests: string): string[] {
+  return parseAllDocuments(manifests).flatMap((document) => {
+    const { metadata, rules }: RoleManifest = document.toJS();
+    const isForPeople = /-(view|edit)$/.test(metadata.name);
+    return (isForPeople ? [] : (rules ?? [])).flatMap(({ resources, verbs }) =>
+      resources.flatMap((resource) => verbs.map((verb) => `${metadata.name} ${verb} ${resource}`)),
+    );
+  });
+}
+
+interface RoleManifest {
+  metadata: { name: string };
+  rules?: { resources: string[]; verbs: string[] }[];
+}

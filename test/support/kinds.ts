@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 
 import type { Image, ImageSpec } from "#api/v1/image.ts";
 import type { NodeReport, ReportedImage } from "#api/v1/node-report.ts";
-import type { Node, ObjectMeta } from "#kube/types.ts";
+import type { ObjectMeta } from "#kube/types.ts";
 
 /**
  * Makes an Image as the API server would return it: with defaults, and wanting `debian:bookworm`
@@ -21,24 +21,6 @@ export function anImage(spec: Partial<ImageSpec> = {}, metadata: Partial<ObjectM
       priority: 0,
       nodeLabels: "PerImage",
       ...spec,
-    },
-  };
-}
-
-/** Makes a Ready Linux node. */
-export function aNode(name: string, labels: Record<string, string> = {}): Node {
-  return {
-    apiVersion: "v1",
-    kind: "Node",
-    metadata: metaOf({ name, labels: { "kubernetes.io/hostname": name, ...labels } }),
-    spec: {},
-    status: {
-      conditions: [{ type: "Ready", status: "True" }],
-      nodeInfo: {
-        architecture: "amd64",
-        operatingSystem: "linux",
-        containerRuntimeVersion: "containerd://2.4.2",
-      },
     },
   };
 }

@@ -56,9 +56,6 @@ export const imagePlanKind = {
 
 export type ImagePlanSpec = Frozen<z.infer<typeof specSchema>>;
 
-/** An image that the nodes of an ImagePlan are to have. */
-export type PlannedImage = Frozen<z.infer<typeof plannedImageSchema>>;
-
 /** What an Image amounts to. It has the Image's name and namespace, and is owned by it. */
 export interface ImagePlan extends KubeObject {
   readonly spec: ImagePlanSpec;

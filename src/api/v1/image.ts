@@ -211,9 +211,6 @@ export const imageKind = {
 export type ImageSpec = Frozen<z.infer<typeof specSchema>>;
 export type ImageStatus = Frozen<z.infer<typeof statusSchema>>;
 
-/** How one image of an Image is doing on the selected nodes. */
-export type ImageStatusEntry = Frozen<z.infer<typeof imageStatusSchema>>;
-
 /** These images on these nodes. */
 export interface Image extends KubeObject {
   readonly spec: ImageSpec;

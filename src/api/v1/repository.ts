@@ -1,7 +1,7 @@
 import * as z from "zod/mini";
 
 import { digestPattern, tagPattern } from "#oci/reference.ts";
-import { atomicList, boundedText, field, setList, withRules, type Frozen } from "./schema.ts";
+import { atomicList, boundedText, field, setList, withRules } from "./schema.ts";
 
 // The grammar of #oci/reference.ts in RE2, so that most slips are refused by the API server itself.
 const label = "[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?";
@@ -97,6 +97,3 @@ export const repositorySchema = withRules(
     fieldPath: ".filter",
   },
 );
-
-/** Images that share a name. */
-export type ImageRepository = Frozen<z.infer<typeof repositorySchema>>;

@@ -8,7 +8,7 @@ import type { KubeClient } from "#kube/client.ts";
 import type { Lister } from "#kube/lister.ts";
 import { settled, type Reconcile, type Result } from "#kube/reconcile.ts";
 import type { Counter } from "#telemetry/metrics.ts";
-import { isPlanOf, planObject, planOf, type Planned } from "./plan.ts";
+import { isPlanOf, planObject, planOf, storableSpec, type Planned } from "./plan.ts";
 import { changesInMs, statusOf } from "./status.ts";
 import type { Tally } from "./tally.ts";
 
@@ -47,20 +47,20 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
   };
 
   /** @returns whether it had to write. */
-  async function ensurePlan(image: Image, { spec }: Planned, { signal }: Scope): Promise<boolean> {
+  async function ensurePlan(image: Image, planned: Planned, { signal }: Scope): Promise<boolean> {
     const { client, plans } = deps;
     const plan = plans.get(image.metadata);
-    const wanted = planObject(image, spec);
+    const wanted = planObject(image, storableSpec(planned));
     if (!plan) {
       await client.create(imagePlans, wanted, { signal });
     } else if (!isPlanOf(plan, image)) {
       // Left by an Image of the same name that was deleted; the next call makes ours.
       await client.delete(imagePlans, image.metadata, { signal });
       await client.create(imagePlans, wanted, { signal });
-    } else if (!isDeepStrictEqual(plan.spec, spec)) {
+    } else if (!isDeepStrictEqual(plan.spec, wanted.spec)) {
       const { resourceVersion = "" } = plan.metadata;
       const metadata = { ...wanted.metadata, resourceVersion };
-      await client.replace(imagePlans, { metadata, spec }, { signal });
+      await client.replace(imagePlans, { ...wanted, metadata }, { signal });
     } else {
       return false;
     }

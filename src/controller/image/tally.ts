@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from "node:util";
+
 import type { ReportedImage } from "#api/v1/node-report.ts";
 import { matchesSelector, type Requirement } from "#api/v1/selector.ts";
 
@@ -141,7 +143,10 @@ export class Tally {
   }
 
   setNode(name: string, facts: NodeFacts): void {
-    this.#change(this.#nodeOf(name), (node) => (node.facts = facts));
+    const node = this.#nodeOf(name);
+    // Most changes of a Node are its kubelet's sign of life.
+    if (isDeepStrictEqual(node.facts, facts)) return;
+    this.#change(node, () => (node.facts = facts));
   }
 
   removeNode(name: string): void {

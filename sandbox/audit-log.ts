@@ -1,12 +1,15 @@
 import { readFile } from "node:fs/promises";
 
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject, type JsonObject } from "#kube/shape.ts";
 
 /** One request that the API server noted in its audit log. */
 export interface AuditedRequest {
   user: string;
   verb: string;
+  /** Plural, with the subresource: `images/status`. */
   resource: string;
+  /** HTTP status of the answer. */
+  code: number;
   /** When it arrived, in milliseconds since the epoch. */
   time: number;
 }
@@ -21,13 +24,18 @@ export async function readAuditLog(file: string): Promise<AuditedRequest[]> {
     if (!line) continue;
     const event: unknown = JSON.parse(line);
     if (!isJsonObject(event)) throw new TypeError("An audit event must be an object");
-    const { auditID, verb, user, objectRef, requestReceivedTimestamp } = event;
+    const { auditID, verb, user, objectRef, responseStatus, requestReceivedTimestamp } = event;
     requests.set(String(auditID), {
       user: isJsonObject(user) ? String(user["username"]) : "",
       verb: String(verb),
-      resource: isJsonObject(objectRef) ? String(objectRef["resource"]) : "",
+      resource: isJsonObject(objectRef) ? resourceOf(objectRef) : "",
+      code: isJsonObject(responseStatus) ? Number(responseStatus["code"]) : 0,
       time: Date.parse(String(requestReceivedTimestamp)),
     });
   }
   return [...requests.values()];
+}
+
+function resourceOf({ resource, subresource }: JsonObject): string {
+  return [resource, subresource].filter((part) => part !== undefined).join("/");
 }

@@ -1,0 +1,275 @@
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+import { describe, test } from "node:test";
+
+import type { ImageStatus } from "#api/v1/image.ts";
+import { imageLabel } from "#api/v1/labels.ts";
+import { imagePlans, images, nodeReports } from "#api/v1/resources.ts";
+import { systemClock } from "#async/clock.ts";
+import { TaskGroup } from "#async/task-group.ts";
+import { KubeClient } from "#kube/client.ts";
+import { Informer } from "#kube/informer.ts";
+import { runAsLeader } from "#kube/leader-election.ts";
+import { nodes, pods } from "#kube/resource.ts";
+import type { Log } from "#telemetry/log.ts";
+import { Registry } from "#telemetry/metrics.ts";
+import { FakeApiServer, type SeenRequest } from "#test/fake-api-server.ts";
+import { anImage, aNodeReport } from "#test/kinds.ts";
+import { Controller } from "./controller.ts";
+import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "./transforms.ts";
+
+const bookworm = "docker.io/library/debian:bookworm";
+const settings = { statusIntervalMs: 100, newNodeGraceMs: 0, agentGraceMs: 0 };
+const key = "team/tools";
+
+interface Line {
+  level: string;
+  message: string;
+  fields: unknown;
+}
+
+function recordingLog(lines: Line[]): Log {
+  const at =
+    (level: string) =>
+    (message: string, fields?: unknown): void =>
+      void lines.push({ level, message, fields });
+  const log: Log = {
+    error: at("error"),
+    warn: at("warn"),
+    info: at("info"),
+    debug() {},
+    child: () => log,
+  };
+  return log;
+}
+
+/** Runs a replica until its scope ends. */
+async function replica(
+  server: FakeApiServer,
+  identity: string,
+  lines: Line[] = [],
+): Promise<AsyncDisposable> {
+  const stop = new AbortController();
+  const log = recordingLog(lines);
+  const client = new KubeClient({ config: server.config, log, userAgent: identity });
+  const common = { client, clock: systemClock, log };
+  const caches = {
+    images: new Informer({ ...common, resource: images, transform: slimImage }),
+    plans: new Informer({ ...common, resource: imagePlans, transform: slimPlan }),
+    reports: new Informer({ ...common, resource: nodeReports, transform: reportSlimmer() }),
+    nodes: new Informer({ ...common, resource: nodes, transform: slimNode }),
+    pods: new Informer({
+      ...common,
+      resource: pods,
+      namespace: "coral-system",
+      transform: slimPod,
+    }),
+  };
+  const controller = new Controller(settings, {
+    ...common,
+    ...caches,
+    random: Math.random,
+    metrics: new Registry(),
+  });
+  const group = new TaskGroup(stop.signal);
+  const running = Promise.all([
+    ...Object.values(caches).map((informer) => group.run((signal) => informer.run(signal))),
+    group.run(async (signal) => {
+      await Promise.all(Object.values(caches).map((informer) => informer.synced({ signal })));
+      const election = { namespace: "coral-system", name: "coral-controller", identity };
+      const times = { leaseDurationMs: 1_000, renewDeadlineMs: 700, retryPeriodMs: 50 };
+      await runAsLeader({ ...common, ...election, ...times, signal }, (leading) =>
+        controller.lead(leading),
+      );
+    }),
+  ]);
+  return {
+    async [Symbol.asyncDispose]() {
+      stop.abort(new Error("The test is over"));
+      await running.catch(() => {});
+      controller[Symbol.dispose]();
+      await client[Symbol.asyncDispose]();
+    },
+  };
+}
+
+async function startServer(): Promise<FakeApiServer> {
+  return FakeApiServer.start({ resources: [images, imagePlans, nodeReports] });
+}
+
+function addNode(server: FakeApiServer, name: string): void {
+  server.create(nodes, { metadata: { name, labels: { team: "x" } } });
+  const metadata = { name: `agent-${name}`, namespace: "coral-system" };
+  server.create(pods, { metadata, spec: { nodeName: name } });
+  const conditions = [{ type: "Ready", status: "True" }];
+  server.merge(pods, `coral-system/agent-${name}`, { status: { conditions } });
+}
+
+function addImage(server: FakeApiServer): void {
+  const { spec } = anImage();
+  server.create(images, { metadata: { name: "tools", namespace: "team" }, spec });
+}
+
+function report(
+  server: FakeApiServer,
+  name: string,
+  state: "available" | "pending" | "error",
+): void {
+  const { status } = aNodeReport(name, { [bookworm]: state });
+  if (!server.get(nodeReports, name)) server.create(nodeReports, { metadata: { name } });
+  server.merge(nodeReports, name, { status: { ...status } });
+}
+
+async function until<T>(what: string, look: () => T | undefined | false, ms = 5_000): Promise<T> {
+  const end = Date.now() + ms;
+  for (;;) {
+    const found = look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${what}`);
+    await sleep(5);
+  }
+}
+
+function statusOf(server: FakeApiServer): ImageStatus | undefined {
+  const image = server.get(images, key);
+  return image && images.parse(image).status;
+}
+
+function isReady(server: FakeApiServer): boolean {
+  return (
+    statusOf(server)?.conditions?.some((c) => c.type === "Ready" && c.status === "True") ?? false
+  );
+}
+
+function label(server: FakeApiServer, name: string): string | undefined {
+  const node = server.get(nodes, name);
+  return node && nodes.parse(node).metadata.labels?.[imageLabel(bookworm)];
+}
+
+function isWrite({ method, path }: SeenRequest): boolean {
+  return method !== "GET" && !path.includes("/leases/");
+}
+
+describe("a controller", () => {
+  test("makes a plan, a status and labels of an Image, and then writes nothing more", async () => {
+    await using server = await startServer();
+    const lines: Line[] = [];
+    for (const name of ["n1", "n2"]) addNode(server, name);
+    await using _one = await replica(server, "one", lines);
+    addImage(server);
+    await until("a plan", () => server.get(imagePlans, key));
+    for (const name of ["n1", "n2"]) report(server, name, "available");
+    await until("Ready", () => isReady(server));
+    await until("labels", () => label(server, "n1") && label(server, "n2"));
+
+    assert.equal(label(server, "n1"), "available");
+    await sleep(500);
+    server.requests.length = 0;
+    for (let beat = 0; beat < 5; beat++) {
+      server.merge(nodes, "n1", { status: { conditions: [{ type: "Ready", status: "True" }] } });
+      server.merge(nodes, "n1", { metadata: { annotations: { beat: String(beat) } } });
+      await sleep(50);
+    }
+    assert.deepEqual(server.requests.filter(isWrite), []);
+    assert.deepEqual(
+      lines.filter(({ level }) => level !== "info"),
+      [],
+    );
+  });
+
+  test("clears labels when the Image goes, and no others", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    report(server, "n1", "available");
+    await using _one = await replica(server, "one");
+    await until("a label", () => label(server, "n1"));
+    server.merge(nodes, "n1", { metadata: { labels: { "image.stvz.io/team": "mine" } } });
+    server.delete(images, key);
+    await until("no label", () => label(server, "n1") === undefined);
+
+    assert.deepEqual(nodes.parse(server.get(nodes, "n1")).metadata.labels, {
+      team: "x",
+      "image.stvz.io/team": "mine",
+    });
+  });
+
+  test("makes a plan anew that somebody deleted or changed", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    await using _one = await replica(server, "one");
+    const plan = await until("a plan", () => server.get(imagePlans, key));
+    server.delete(imagePlans, key);
+    await until("another", () => server.get(imagePlans, key));
+    server.merge(imagePlans, key, { spec: { priority: 9 } });
+    await until("mended", () => imagePlans.parse(server.get(imagePlans, key)).spec.priority === 0);
+
+    assert.ok(plan);
+  });
+
+  test("an Image made anew under its name gets a plan of its own", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    await using _one = await replica(server, "one");
+    await until("a plan", () => server.get(imagePlans, key));
+    server.delete(images, key);
+    addImage(server);
+    const uid = images.parse(server.get(images, key)).metadata.uid;
+
+    await until("its own plan", () => {
+      const plan = server.get(imagePlans, key);
+      return plan && imagePlans.parse(plan).metadata.ownerReferences?.[0]?.uid === uid;
+    });
+  });
+
+  test("a second replica takes over what happened meanwhile, and doubles nothing", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    const one = await replica(server, "one");
+    await until("a status", () => statusOf(server));
+    await using _two = await replica(server, "two");
+    await sleep(300);
+    await one[Symbol.asyncDispose]();
+    report(server, "n1", "available");
+
+    await until("Ready", () => isReady(server));
+    await sleep(500);
+    server.requests.length = 0;
+    await sleep(500);
+    assert.deepEqual(server.requests.filter(isWrite), []);
+  });
+
+  test("a status is right soon after the API server is back", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    await using _one = await replica(server, "one");
+    await until("a status", () => statusOf(server));
+    await server.stop();
+    report(server, "n1", "available");
+    await sleep(1_500);
+    await server.start();
+
+    await until("Ready", () => isReady(server), 15_000);
+  });
+
+  test("a node made anew under its name does not hold what the old one reported", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    const { uid = "" } = nodes.parse(server.get(nodes, "n1")).metadata;
+    const owner = { apiVersion: "v1", kind: "Node", name: "n1", uid };
+    server.create(nodeReports, { metadata: { name: "n1", ownerReferences: [owner] } });
+    report(server, "n1", "available");
+    await using _one = await replica(server, "one");
+    await until("Ready", () => isReady(server));
+    server.delete(nodes, "n1");
+    server.create(nodes, { metadata: { name: "n1" } });
+
+    await until("not Ready", () => !isReady(server) && statusOf(server)?.totalNodes === 1, 3_000);
+    assert.equal(label(server, "n1"), undefined);
+  });
+});
