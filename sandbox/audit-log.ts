@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
 
-import { isJsonObject, type JsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#kube/shape.ts";
 
 /** One request that the API server noted in its audit log. */
 export interface AuditedRequest {
@@ -25,17 +25,18 @@ export async function readAuditLog(file: string): Promise<AuditedRequest[]> {
     const event: unknown = JSON.parse(line);
     if (!isJsonObject(event)) throw new TypeError("An audit event must be an object");
     const { auditID, verb, user, objectRef, responseStatus, requestReceivedTimestamp } = event;
-    requests.set(String(auditID), {
-      user: isJsonObject(user) ? String(user["username"]) : "",
-      verb: String(verb),
-      resource: isJsonObject(objectRef) ? resourceOf(objectRef) : "",
+    const target = isJsonObject(objectRef) ? objectRef : {};
+    requests.set(textOf(auditID), {
+      user: isJsonObject(user) ? textOf(user["username"]) : "",
+      verb: textOf(verb),
+      resource: [target["resource"], target["subresource"]].map(textOf).filter(Boolean).join("/"),
       code: isJsonObject(responseStatus) ? Number(responseStatus["code"]) : 0,
-      time: Date.parse(String(requestReceivedTimestamp)),
+      time: Date.parse(textOf(requestReceivedTimestamp)),
     });
   }
   return [...requests.values()];
 }
 
-function resourceOf({ resource, subresource }: JsonObject): string {
-  return [resource, subresource].filter((part) => part !== undefined).join("/");
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : "";
 }

@@ -1,4 +1,5 @@
-import { choice, duration, integer, optional, text, type ConfigOf } from "#config/settings.ts";
+import { duration, integer, optional, text, type ConfigOf } from "#config/settings.ts";
+import { roleSettings } from "./role.ts";
 
 /** What an operator can set of `coral agent`. */
 export const agentSettings = {
@@ -37,30 +38,7 @@ export const agentSettings = {
     default: 10 * 60_000,
     help: "Longest wait after any failed pull of an image.",
   }),
-  healthPort: integer({
-    env: "CORAL_HEALTH_PORT",
-    min: 0,
-    max: 65_535,
-    default: 8081,
-    help: "Port of /healthz, /readyz and /metrics.",
-  }),
-  logLevel: choice({
-    env: "CORAL_LOG_LEVEL",
-    of: ["error", "warn", "info", "debug"],
-    default: "info",
-    help: "The least severe lines that are logged.",
-  }),
-  kubeconfig: optional(
-    text({
-      env: "KUBECONFIG",
-      help: "File that says how to reach the cluster. If not set, the pod's own service account is used.",
-    }),
-  ),
-  agentVersion: text({
-    env: "CORAL_VERSION",
-    default: "0.1.0",
-    help: "The version that reports name, set in Coral's image.",
-  }),
+  ...roleSettings,
 };
 
 export type AgentConfig = ConfigOf<typeof agentSettings>;

@@ -6,49 +6,27 @@ import { slimNode, slimPlan } from "#agent/transforms.ts";
 import { imagePlans } from "#api/v1/resources.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
-import { ConfigError, readConfig } from "#config/settings.ts";
 import { RuntimeClient } from "#cri/runtime-client.ts";
 import { operationsRoutes } from "#http/operations.ts";
 import { router } from "#http/router.ts";
 import { serve } from "#http/serve.ts";
 import { KubeClient } from "#kube/client.ts";
-import { inClusterConfig, kubeconfigFile } from "#kube/cluster-config.ts";
 import { Informer } from "#kube/informer.ts";
 import { nodes } from "#kube/resource.ts";
 import { Health } from "#lifecycle/health.ts";
-import { runProcess } from "#lifecycle/run-process.ts";
-import { jsonLog, type Log } from "#telemetry/log.ts";
+import type { Log } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { agentSettings, type AgentConfig } from "./agent.config.ts";
+import { findCluster, runRole, type ProcessInput } from "./role.ts";
 
-/** Aborted pulls end at once, and the last report has 2 s. */
-const drainTimeoutMs = 10_000;
-
-/**
- * Runs `coral agent` until the process is asked to stop.
- *
- * @param argv - the flags after the subcommand.
- */
-export async function runAgent(
-  env: Readonly<Record<string, string | undefined>>,
-  argv: readonly string[],
-): Promise<void> {
-  let config: AgentConfig;
-  try {
-    config = readConfig(agentSettings, env, argv);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    console.error(error.message);
-    process.exitCode = 2;
-    return;
-  }
-  const { logLevel: level, nodeName: node } = config;
-  const log = jsonLog({ level, write: (line) => process.stderr.write(line) }).child({ node });
-  await runProcess({ log, drainTimeoutMs }, (signal) => runService(config, log, signal));
+/** Runs `coral agent` until the process is asked to stop. */
+export async function runAgent(input: ProcessInput): Promise<void> {
+  await runRole(agentSettings, input, runService);
 }
 
-async function runService(config: AgentConfig, log: Log, signal: AbortSignal): Promise<void> {
-  const { nodeName, criSocket, healthPort, kubeconfig, agentVersion } = config;
+async function runService(config: AgentConfig, roleLog: Log, signal: AbortSignal): Promise<void> {
+  const { nodeName, criSocket, healthPort, version } = config;
+  const log = roleLog.child({ node: nodeName });
   const clock = systemClock;
   const random = Math.random;
   const metrics = new Registry();
@@ -62,8 +40,8 @@ async function runService(config: AgentConfig, log: Log, signal: AbortSignal): P
   await using stack = new AsyncDisposableStack(); // Disposed bottom up: last started, first stopped.
   const routes = router(operationsRoutes(health, metrics), log);
   stack.use(await serve(routes, { port: healthPort })); // Probes must answer while we drain.
-  const cluster = kubeconfig ? await kubeconfigFile(kubeconfig) : await inClusterConfig();
-  const userAgent = `coral-agent/${agentVersion}`;
+  const cluster = await findCluster(config);
+  const userAgent = `coral-agent/${version}`;
   const client = stack.use(new KubeClient({ config: cluster, log, metrics, userAgent }));
   const common = { clock, random, log };
   const plans = new Informer({
@@ -95,14 +73,17 @@ async function runService(config: AgentConfig, log: Log, signal: AbortSignal): P
         },
         { signal },
       );
-      agent = new Agent(config, {
-        ...common,
-        runtime,
-        plans,
-        nodes: ownNode,
-        reports: clusterReportStore(client, nodeName),
-        metrics: counts,
-      });
+      agent = new Agent(
+        { ...config, agentVersion: version },
+        {
+          ...common,
+          runtime,
+          plans,
+          nodes: ownNode,
+          reports: clusterReportStore(client, nodeName),
+          metrics: counts,
+        },
+      );
       await agent.run(signal);
     }),
   ]);

@@ -1,4 +1,5 @@
-import { choice, duration, integer, optional, text, type ConfigOf } from "#config/settings.ts";
+import { duration, text, type ConfigOf } from "#config/settings.ts";
+import { roleSettings } from "./role.ts";
 
 /** What an operator can set of `coral controller`. */
 export const controllerSettings = {
@@ -30,25 +31,7 @@ export const controllerSettings = {
     default: 15_000,
     help: "How long the other replicas wait for a sign of the leader before one takes over.",
   }),
-  healthPort: integer({
-    env: "CORAL_HEALTH_PORT",
-    min: 0,
-    max: 65_535,
-    default: 8081,
-    help: "Port of /healthz, /readyz and /metrics.",
-  }),
-  logLevel: choice({
-    env: "CORAL_LOG_LEVEL",
-    of: ["error", "warn", "info", "debug"],
-    default: "info",
-    help: "The least severe lines that are logged.",
-  }),
-  kubeconfig: optional(
-    text({
-      env: "KUBECONFIG",
-      help: "File that says how to reach the cluster. If not set, the pod's own service account is used.",
-    }),
-  ),
+  ...roleSettings,
 };
 
 export type ControllerConfig = ConfigOf<typeof controllerSettings>;

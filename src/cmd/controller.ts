@@ -1,53 +1,31 @@
 import { imagePlans, images, nodeReports } from "#api/v1/resources.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
-import { ConfigError, readConfig } from "#config/settings.ts";
 import { Controller } from "#controller/controller.ts";
 import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "#controller/transforms.ts";
 import { operationsRoutes } from "#http/operations.ts";
 import { router } from "#http/router.ts";
 import { serve } from "#http/serve.ts";
 import { KubeClient } from "#kube/client.ts";
-import { inClusterConfig, kubeconfigFile } from "#kube/cluster-config.ts";
 import { Informer } from "#kube/informer.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
 import { nodes, pods } from "#kube/resource.ts";
 import { Health } from "#lifecycle/health.ts";
-import { runProcess } from "#lifecycle/run-process.ts";
-import { jsonLog, type Log } from "#telemetry/log.ts";
+import type { Log } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { controllerSettings, type ControllerConfig } from "./controller.config.ts";
-
-/** Time for a write in hand, and to give the lease back. */
-const drainTimeoutMs = 10_000;
+import { findCluster, runRole, type ProcessInput } from "./role.ts";
 
 /** Label that tells the agents' pods from the controller's own. */
 const agentSelector = "app.kubernetes.io/name=coral,app.kubernetes.io/component=agent";
 
-/**
- * Runs `coral controller` until the process is asked to stop.
- *
- * @param argv - the flags after the subcommand.
- */
-export async function runController(
-  env: Readonly<Record<string, string | undefined>>,
-  argv: readonly string[],
-): Promise<void> {
-  let config: ControllerConfig;
-  try {
-    config = readConfig(controllerSettings, env, argv);
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    console.error(error.message);
-    process.exitCode = 2;
-    return;
-  }
-  const log = jsonLog({ level: config.logLevel, write: (line) => process.stderr.write(line) });
-  await runProcess({ log, drainTimeoutMs }, (signal) => runService(config, log, signal));
+/** Runs `coral controller` until the process is asked to stop. */
+export async function runController(input: ProcessInput): Promise<void> {
+  await runRole(controllerSettings, input, runService);
 }
 
 async function runService(config: ControllerConfig, log: Log, signal: AbortSignal): Promise<void> {
-  const { namespace, identity, healthPort, kubeconfig, leaseDurationMs } = config;
+  const { namespace, identity, healthPort, version, leaseDurationMs } = config;
   const clock = systemClock;
   const metrics = new Registry();
   const health = new Health(signal);
@@ -55,10 +33,9 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
   await using stack = new AsyncDisposableStack(); // Disposed bottom up: last started, first stopped.
   const routes = router(operationsRoutes(health, metrics), log);
   stack.use(await serve(routes, { port: healthPort })); // Probes must answer while we drain.
-  const cluster = kubeconfig ? await kubeconfigFile(kubeconfig) : await inClusterConfig();
-  const client = stack.use(
-    new KubeClient({ config: cluster, log, metrics, userAgent: "coral-controller" }),
-  );
+  const cluster = await findCluster(config);
+  const userAgent = `coral-controller/${version}`;
+  const client = stack.use(new KubeClient({ config: cluster, log, metrics, userAgent }));
   const common = { client, clock, log };
   const caches = {
     images: new Informer({ ...common, resource: images, transform: slimImage }),

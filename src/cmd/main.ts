@@ -1,14 +1,16 @@
 #!/usr/bin/env node
-const roles = {
-  agent: async () => (await import("./agent.ts")).runAgent(process.env, process.argv.slice(3)),
-  controller: async () =>
-    (await import("./controller.ts")).runController(process.env, process.argv.slice(3)),
-} as const;
+import type { ProcessInput } from "./role.ts";
 
-const [, , role = ""] = process.argv;
-const run = Object.entries(roles).find(([name]) => name === role)?.[1];
+/** Only the role that runs is loaded. */
+const roles: Readonly<Record<string, (input: ProcessInput) => Promise<void>>> = {
+  agent: async (input) => (await import("./agent.ts")).runAgent(input),
+  controller: async (input) => (await import("./controller.ts")).runController(input),
+};
+
+const [, , role = "", ...argv] = process.argv;
+const run = Object.hasOwn(roles, role) ? roles[role] : undefined;
 if (run) {
-  await run();
+  await run({ env: process.env, argv });
 } else {
   console.error(`coral: "${role}" must be one of: ${Object.keys(roles).join(", ")}`);
   process.exitCode = 2;
