@@ -208,6 +208,24 @@ describe("a controller", () => {
     assert.ok(plan);
   });
 
+  // Kubernetes' garbage collector takes up to half a minute for a kind that it has just met.
+  test("removes the plan of an Image that is gone, also one that went unseen", async () => {
+    await using server = await startServer();
+    addImage(server);
+    {
+      await using _one = await replica(server, "one");
+      await until("a plan", () => server.get(imagePlans, key));
+      server.delete(images, key);
+      await until("no plan", () => server.get(imagePlans, key) === undefined);
+      addImage(server);
+      await until("a plan again", () => server.get(imagePlans, key));
+    }
+    server.delete(images, key);
+    await using _two = await replica(server, "two");
+
+    await until("no plan", () => server.get(imagePlans, key) === undefined);
+  });
+
   test("an Image made anew under its name gets a plan of its own", async () => {
     await using server = await startServer();
     addNode(server, "n1");

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { networkInterfaces } from "node:os";
+import { chmod, mkdir, mkdtempDisposable, readdir } from "node:fs/promises";
+import { networkInterfaces, tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { CommandError } from "#sandbox/command.ts";
+import { CommandError, run } from "#sandbox/command.ts";
 import { Layout } from "#sandbox/layout.ts";
 import { repositoryRoot } from "#sandbox/paths.ts";
 import { openRegistry, privateRegistry } from "#sandbox/registry-hosts.ts";
@@ -94,9 +96,15 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     assert.ok(seconds > 3, `${seconds} s`);
   });
 
-  test("kills and starts any component, and the cluster goes on", async ({ signal }) => {
-    for (const component of ["etcd", "kube-apiserver", "node1/containerd", "node1/kubelet"]) {
-      await sandbox.kill(component, { signal });
+  test("kills, stops and starts any component, and the cluster goes on", async ({ signal }) => {
+    for (const [verb, component] of [
+      ["kill", "etcd"],
+      ["kill", "kube-apiserver"],
+      ["stop", "kube-scheduler"],
+      ["kill", "node1/containerd"],
+      ["stop", "node1/kubelet"],
+    ] as const) {
+      await sandbox[verb](component, { signal });
       const dead = await sandbox.components();
       assert.equal(dead.find(({ id }) => id === component)?.pid, undefined);
       await sandbox.start(component, { signal });
@@ -190,6 +198,16 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
       assert.match(failure, /terminated|reset|closed|fetch failed/i);
     });
 
+    test("stall: the body stops, and the connection stays open", async ({ signal }) => {
+      await sandbox.upstream.setFaults([{ kind: "stall", path: blob, afterBytes: 100 }], {
+        signal,
+      });
+      const patience = AbortSignal.any([signal, AbortSignal.timeout(1_000)]);
+      const failure = await failureOf(registryGet(sandbox, blob, patience));
+
+      assert.match(failure, /timeout/i);
+    });
+
     test("corrupt: the bytes differ, their number does not", async ({ signal }) => {
       await sandbox.upstream.setFaults([], { signal });
       const right = await registryGet(sandbox, blob, signal);
@@ -257,6 +275,35 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
 
     assert.notDeepEqual(left, nothing, "the kill left something to remove");
     assert.deepEqual(await remainsOf(layout), nothing);
+  });
+
+  test("refuses to free the cache that its programs come from", async ({ signal }) => {
+    const argv = [process.execPath, "sandbox/cli.ts", "clean"];
+    const refusal = await failureOf(run(argv, { cwd: repositoryRoot, signal }));
+
+    assert.match(refusal, new RegExp(`end them first: .*${sandbox.name}`));
+  });
+
+  test("frees the cache when no sandbox runs", async ({ signal }) => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "cache-"));
+    const cache = join(folder.path, "coral");
+    await mkdir(join(cache, "go-mod/module"), { recursive: true });
+    await chmod(join(cache, "go-mod/module"), 0o555); // As Go leaves its module cache.
+    const env = {
+      ...process.env,
+      CORAL_CACHE: cache,
+      CORAL_SANDBOX_DIR: join(folder.path, "sandboxes"),
+    };
+    await run([process.execPath, "sandbox/cli.ts", "clean"], { cwd: repositoryRoot, env, signal });
+
+    assert.deepEqual(await readdir(folder.path), []);
+  });
+
+  test("names the components that there are when asked for another", async ({ signal }) => {
+    const argv = [process.execPath, "sandbox/cli.ts", "logs", "--name", sandbox.name, "bogus"];
+    const refusal = await failureOf(run(argv, { cwd: repositoryRoot, signal }));
+
+    assert.match(refusal, /Component "bogus" must be one of: coredns, etcd, /);
   });
 
   test("is torn down again and again without an error", async ({ signal }) => {

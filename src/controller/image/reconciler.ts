@@ -29,22 +29,31 @@ type Scope = { signal: AbortSignal };
 /**
  * Keeps the ImagePlan of an Image as its spec says, and its status as the nodes report.
  *
- * Level-based: each call starts from the caches. It needs no finalizer, since the plan is owned by the
- * Image and ends with it, and the agents take down what no plan asks for.
+ * Level-based: each call starts from the caches. It needs no finalizer: a plan without its Image
+ * is removed, at the latest by the garbage collector, and the agents take down what no plan asks for.
  */
 export function imageReconciler(deps: ImageDeps): Reconcile {
   const writtenAtMs = new Map<string, number>();
 
   return async function reconcile(key, { log, signal }) {
     const image = deps.images.get(key);
-    if (!image || image.metadata.deletionTimestamp !== undefined) {
+    if (!image) {
       writtenAtMs.delete(key);
-      return settled; // Deleted. Its plan goes with it, and the agents see that.
+      await removePlan(key, { signal });
+      return settled;
     }
     const planned = planOf(image);
     if (await ensurePlan(image, planned, { signal })) log.info("ImagePlan written", nameOf(image));
     return writeStatus(key, image, planned, { signal });
   };
+
+  /** The garbage collector would come round too, but may take half a minute. */
+  async function removePlan(key: string, { signal }: Scope): Promise<void> {
+    const plan = deps.plans.get(key);
+    if (!plan) return;
+    const { uid = "" } = plan.metadata;
+    await deps.client.delete(imagePlans, plan.metadata, { preconditions: { uid }, signal });
+  }
 
   /** @returns whether it had to write. */
   async function ensurePlan(image: Image, planned: Planned, { signal }: Scope): Promise<boolean> {
