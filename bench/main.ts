@@ -7,8 +7,8 @@ const benches: Readonly<Record<string, Bench>> = { prefetch };
 const [, , name = ""] = process.argv;
 const bench = benches[name];
 const stop = new AbortController();
-for (const signalName of ["SIGINT", "SIGTERM"] as const) {
-  process.once(signalName, () => stop.abort(new Error(`Received ${signalName}`)));
+for (const signalName of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(signalName, () => stop.abort(new Error(`Received ${signalName}`)));
 }
 
 const report = (line: string): void => console.error(line);

@@ -1,4 +1,5 @@
-import { mkdir, rm } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
@@ -7,13 +8,15 @@ import { Command, InvalidArgumentError } from "commander";
 import { insideControlPlane } from "./control-plane.ts";
 import { Layout, maxNodes } from "./layout.ts";
 import { insideNode } from "./node-daemons.ts";
+import { lockFolder } from "./lock.ts";
 import { cacheFolder } from "./paths.ts";
 import { Sandbox } from "./sandbox.ts";
 import { listSandboxes, tearDown } from "./tear-down.ts";
+import { toolsFolder } from "./toolchain/build.ts";
 
 const stop = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  process.once(name, () => stop.abort(new Error(`Received ${name}`)));
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(name, () => stop.abort(new Error(`Received ${name}`)));
 }
 const { signal } = stop;
 const report = (line: string): void => console.error(line);
@@ -32,7 +35,9 @@ program
   .option(...nameOption)
   .option("--nodes <count>", "nodes to start with", parseCount, 3)
   .action(async ({ name, nodes }: { name: string; nodes: number }) => {
-    if (await Sandbox.attach(name, { signal })) {
+    const running = await Sandbox.attach(name, { signal });
+    const components = (await running?.components()) ?? [];
+    if (components.some(({ id, pid }) => id === "kube-apiserver" && pid !== undefined)) {
       report(`sandbox "${name}" is up already; "npm run sandbox -- down" ends it`);
       return;
     }
@@ -95,9 +100,7 @@ program
   .option("--lines <count>", "how many", parseCount, 50)
   .argument("<component>", 'as "status" lists it: "kube-apiserver", "node1/kubelet"')
   .action(async (component: string, { name, lines }: { name: string; lines: number }) => {
-    const sandbox = await attach(name);
-    await requireComponent(sandbox, component);
-    console.log(await sandbox.logs(component, lines));
+    console.log(await (await attach(name)).logs(component, lines));
   });
 
 for (const [verb, what] of [
@@ -111,9 +114,7 @@ for (const [verb, what] of [
     .option(...nameOption)
     .argument("<component>", 'as "status" lists it: "etcd", "node1/containerd"')
     .action(async (component: string, { name }: { name: string }) => {
-      const sandbox = await attach(name);
-      await requireComponent(sandbox, component);
-      await sandbox[verb](component, { signal });
+      await (await attach(name))[verb](component, { signal });
     });
 }
 
@@ -169,18 +170,20 @@ program
       throw new Error(`Sandboxes use the programs; end them first: ${running.join(", ")}`);
     }
     await mkdir(cacheFolder(), { recursive: true });
+    await using _lock = await lockFolder(toolsFolder(), { timeoutMs: 1_000, signal });
     // Go keeps its module cache read-only.
     const chmod = spawn("chmod", ["-R", "u+w", cacheFolder()], { stdio: "inherit" });
     await once(chmod, "close");
-    await rm(cacheFolder(), { recursive: true, force: true });
+    // All but the lock, which is given back when this ends.
+    for (const name of await readdir(cacheFolder())) {
+      const path = join(cacheFolder(), name);
+      if (path !== toolsFolder()) await rm(path, { recursive: true, force: true });
+    }
+    for (const name of await readdir(toolsFolder())) {
+      if (!name.startsWith(".lock")) await rm(join(toolsFolder(), name), { recursive: true });
+    }
     report(`removed ${cacheFolder()}`);
   });
-
-async function requireComponent(sandbox: Sandbox, component: string): Promise<void> {
-  const ids = (await sandbox.components()).map(({ id }) => id);
-  if (ids.includes(component)) return;
-  throw new Error(`Component "${component}" must be one of: ${ids.join(", ")}`);
-}
 
 async function attach(name: string): Promise<Sandbox> {
   const sandbox = await Sandbox.attach(name, { signal });

@@ -10,7 +10,9 @@ const needed: Readonly<Record<string, string>> = {
   iptables: "iptables", // For the CNI plugin portmap.
   conntrack: "conntrack",
   "util-linux": "nsenter",
+  "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
   openssl: "openssl",
+  binutils: "strip",
   gcc: "gcc", // runc and Kubernetes are built with cgo.
   "libc6-dev": "/usr/include/stdlib.h",
   "libseccomp-dev": "/usr/include/seccomp.h",
@@ -46,10 +48,15 @@ export async function ensureDebianPackages({
   }
   report(`installing Debian packages: ${missing.join(" ")}`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  const options = { env, signal, timeoutMs: 10 * 60_000 };
-  await runToEnd(["apt-get", "update", "-q"], options); // An old list may still do.
+  // Not ended by our signal: a dpkg that is killed half-way leaves the machine to repair. Somebody
+  // else may be installing, as a new machine does by itself.
+  const timeoutMs = 15 * 60_000;
+  const options = { env, signal: AbortSignal.timeout(timeoutMs), timeoutMs };
+  const apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=600"];
+  await runToEnd([...apt, "update"], options); // An old list may still do.
   try {
-    await run(["apt-get", "install", "-y", "-q", "--no-install-recommends", ...missing], options);
+    await run([...apt, "install", "-y", "--no-install-recommends", ...missing], options);
+    signal.throwIfAborted();
   } catch (error) {
     signal.throwIfAborted();
     throw new Error(`The sandbox needs Debian packages; install them with: ${install}`, {

@@ -5,6 +5,11 @@ import { sandboxesFolder } from "./paths.ts";
 /** Names are short, since they are part of namespace and cgroup names; a dash separates parts there. */
 const namePattern = /^[a-z][a-z0-9]{0,15}$/;
 
+/** Whether a sandbox can have this name: one to sixteen lower-case letters and digits. */
+export function isSandboxName(name: string): boolean {
+  return namePattern.test(name);
+}
+
 /** First IPv4 address of the sandbox's own network: the control plane. Node i follows with +i. */
 export const controlPlaneAddress = "10.240.0.1";
 
@@ -23,7 +28,7 @@ export class Layout {
 
   /** @throws {RangeError} if the name is not one to sixteen lower-case letters and digits. */
   constructor(name: string) {
-    if (!namePattern.test(name)) {
+    if (!isSandboxName(name)) {
       throw new RangeError(
         `Sandbox name "${name}" must be a letter and then at most 15 letters or digits, in lower case`,
       );

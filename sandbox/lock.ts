@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -20,7 +21,7 @@ export async function lockFolder(
 ): Promise<AsyncDisposable> {
   await mkdir(folder, { recursive: true });
   const lock = join(folder, ".lock");
-  const mine = `${lock}.${process.pid}`;
+  const mine = `${lock}.${randomUUID()}`;
   let told = false;
   await waitFor(
     async () => {
@@ -38,23 +39,18 @@ export async function lockFolder(
       if (holder && isAlive(holder)) {
         if (!told) onWait?.(holder);
         told = true;
-      } else {
-        await removeStale(lock);
+      } else if (holder) {
+        // Named after its dead holder: whoever comes second finds the name taken.
+        await rename(lock, `${lock}.stale.${holder.pid}-${holder.startTime}`);
       }
       return undefined;
     },
     { what: `the lock on ${folder}`, timeoutMs, everyMs: 200, signal },
   );
-  return { [Symbol.asyncDispose]: () => rm(lock, { recursive: true, force: true }) };
-}
-
-/** Takes the dead lock away under another name first, so that of two finders one removes it. */
-async function removeStale(lock: string): Promise<void> {
-  const grave = `${lock}.stale.${process.pid}`;
-  await rm(grave, { recursive: true, force: true });
-  await rename(lock, grave);
-  const buried = await readProcessId(join(grave, "holder.json"));
-  // Another process may have taken the lock between our look and the rename: give it back.
-  if (buried && isAlive(buried)) await rename(grave, lock);
-  else await rm(grave, { recursive: true, force: true });
+  return {
+    async [Symbol.asyncDispose]() {
+      await rename(lock, mine); // At once: a lock never stands without its holder.
+      await rm(mine, { recursive: true, force: true });
+    },
+  };
 }

@@ -95,6 +95,6 @@ async function ip(namespace: string, lines: readonly string[], { signal }: Scope
 }
 
 async function forward(namespaceFile: string, { signal }: Scope): Promise<void> {
-  const command = ["sysctl", "-qw", "net.ipv4.ip_forward=1"];
+  const command = ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"];
   await run(["nsenter", `--net=${namespaceFile}`, ...command], { signal });
 }

@@ -171,6 +171,7 @@ function kubeletConfig(layout: Layout, node: NodeLayout): string {
       tlsPrivateKeyFile: join(layout.pki, `${node.name}.key`),
       containerRuntimeEndpoint: "unix:///run/containerd/containerd.sock",
       nodeStatusUpdateFrequency: "5s",
+      imageGCHighThresholdPercent: 100, // Off: how full this machine's disk is, is no matter here.
       evictionHard: {
         "memory.available": "100Mi",
         "nodefs.available": "1%",

@@ -22,7 +22,7 @@ import { ensureFixtureImages, fixtureReferences } from "./images/fixture-images.
 import { controlPlaneAddress, dnsAddress, Layout } from "./layout.ts";
 import { createNetwork } from "./network.ts";
 import { createPki, writeHostKubeconfig } from "./pki.ts";
-import { thisProcess } from "./process-id.ts";
+import { isAlive, thisProcess } from "./process-id.ts";
 import { openRegistry, registryHosts } from "./registry-hosts.ts";
 import { prepareRegistry } from "./registry.ts";
 import { SandboxNode, type NodeContext } from "./sandbox-node.ts";
@@ -81,9 +81,9 @@ export class Sandbox implements AsyncDisposable {
 
   /**
    * Starts a cluster and returns when all its nodes are Ready. A sandbox of the same name that was
-   * left over is removed first, and so is every other whose process has died.
+   * left over or kept is removed first, and so is every other whose process has died.
    *
-   * @throws {Error} if a daemon does not come up, with its last log lines. Nothing is left then.
+   * @throws {Error} if a living process owns a sandbox of this name, or if a daemon does not come up, with its last log lines. Nothing is left then.
    */
   static async start({ signal, ...options }: StartOptions): Promise<Sandbox> {
     const report = options.report ?? (() => {});
@@ -91,9 +91,10 @@ export class Sandbox implements AsyncDisposable {
     await ensureDebianPackages({ report, signal });
     const programs = await ensurePrograms({ report, signal });
     await removeOrphans({ signal });
+    await refuseIfInUse(layout);
     await tearDown(layout, { signal });
     const state: SandboxState = {
-      ...(!options.keep && { owner: thisProcess() }),
+      owner: thisProcess(), // While it starts, also of one that is to stay.
       nodes: [],
       nextNode: 1,
       ports: { apiServer: 0, registry: 0 },
@@ -102,6 +103,7 @@ export class Sandbox implements AsyncDisposable {
     const sandbox = new Sandbox(layout, programs, state);
     try {
       await sandbox.#start(options.nodes, { signal });
+      if (options.keep) await sandbox.keep();
     } catch (error) {
       // With a signal of its own: whoever aborted the start wants nothing left either.
       await tearDown(layout, { signal: AbortSignal.timeout(60_000) });
@@ -115,7 +117,7 @@ export class Sandbox implements AsyncDisposable {
     const layout = new Layout(name);
     const state = await readState(layout);
     if (!state || state.ports.apiServer === 0) return undefined;
-    return new Sandbox(layout, await ensurePrograms({ report: () => {}, signal }), state);
+    return new Sandbox(layout, await ensurePrograms({ report: console.error, signal }), state);
   }
 
   get name(): string {
@@ -175,19 +177,21 @@ export class Sandbox implements AsyncDisposable {
     await this.#save({ nodes: this.#state.nodes.filter((index) => index !== node.layout.index) });
   }
 
-  /** Names of everything that {@link start}, {@link stop} and {@link kill} know: `node1/kubelet`. */
+  /** Everything that {@link start}, {@link stop} and {@link kill} know: `node1/kubelet`. */
   async components(): Promise<{ id: string; pid: number | undefined }[]> {
-    const ids = await this.#daemons.list();
+    const ids = (await this.#daemons.list()).filter((id) => !isFixture(id));
     return Promise.all(ids.map(async (id) => ({ id, pid: (await this.#daemons.find(id))?.pid })));
   }
 
   /** Asks a component to end and waits until it has. */
   async stop(component: string, { signal }: Scope): Promise<void> {
+    await this.#requireComponent(component);
     await this.#daemons.stop(component, { signal });
   }
 
   /** Ends a component at once, as a crash would. */
   async kill(component: string, { signal }: Scope): Promise<void> {
+    await this.#requireComponent(component);
     await this.#daemons.kill(component, { signal });
   }
 
@@ -205,8 +209,13 @@ export class Sandbox implements AsyncDisposable {
     if (component === "kube-apiserver") await this.#controlPlaneReady({ signal });
   }
 
-  /** The last lines of a component's log. */
+  /**
+   * The last lines of a component's log.
+   *
+   * @throws {RangeError} naming the components that there are, if it is none of them.
+   */
   async logs(component: string, lines = 50): Promise<string> {
+    await this.#requireComponent(component);
     return this.#daemons.lastLines(component, lines);
   }
 
@@ -343,6 +352,12 @@ export class Sandbox implements AsyncDisposable {
     throw new RangeError(`Sandbox "${this.name}" has no component "${id}"`);
   }
 
+  async #requireComponent(component: string): Promise<void> {
+    const ids = (await this.components()).map(({ id }) => id);
+    if (ids.includes(component)) return;
+    throw new RangeError(`Component "${component}" must be one of: ${ids.join(", ")}`);
+  }
+
   async #spawn(id: string): Promise<void> {
     await this.#daemons.spawn(await this.#daemon(id));
   }
@@ -355,7 +370,9 @@ export class Sandbox implements AsyncDisposable {
     await waitFor(
       async () => {
         const crashed = await this.#daemons.crashed();
-        for (const id of crashed.filter((name) => !name.includes("/"))) await this.#spawn(id);
+        for (const id of crashed) {
+          if (!id.includes("/") && !isFixture(id)) await this.#spawn(id);
+        }
         const { stdout } = await this.kubectl(["get", "--raw", "/readyz"], { signal });
         return stdout === "ok";
       },
@@ -428,4 +445,15 @@ export class Sandbox implements AsyncDisposable {
     this.#state = { ...this.#state, ...change };
     await writeState(this.layout, this.#state);
   }
+}
+
+/** What is part of the sandbox itself, not of its cluster: without it there is no way in. */
+function isFixture(id: string): boolean {
+  return id === "forwarder" || id.endsWith("/anchor");
+}
+
+async function refuseIfInUse(layout: Layout): Promise<void> {
+  const owner = (await readState(layout))?.owner;
+  if (!owner || !isAlive(owner)) return;
+  throw new Error(`Sandbox "${layout.name}" is in use by process ${owner.pid}`);
 }

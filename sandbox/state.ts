@@ -15,21 +15,28 @@ export interface SandboxState {
   ports: { apiServer: number; registry: number };
 }
 
+/** Name of the state's file in a sandbox's folder. */
+export const stateFile = "sandbox.json";
+
 /** @returns `undefined` if the sandbox was never started, or only in part. */
 export async function readState(layout: Layout): Promise<SandboxState | undefined> {
   let text: string;
   try {
-    text = await readFile(layout.path("sandbox.json"), "utf8");
+    text = await readFile(layout.path(stateFile), "utf8");
   } catch {
     return undefined;
   }
-  return parseState(JSON.parse(text));
+  try {
+    return parseState(JSON.parse(text));
+  } catch {
+    return undefined; // Cut short by a full disk or a power cut: not a sandbox that works.
+  }
 }
 
 /** Replaces the state at once, so that no reader sees half of it. */
 export async function writeState(layout: Layout, state: SandboxState): Promise<void> {
   await mkdir(layout.folder, { recursive: true });
-  const file = layout.path("sandbox.json");
+  const file = layout.path(stateFile);
   await writeFile(`${file}.${process.pid}`, JSON.stringify(state));
   await rename(`${file}.${process.pid}`, file);
 }

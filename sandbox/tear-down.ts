@@ -1,14 +1,16 @@
-import { readdir, readFile, rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readdir, readFile, readlink, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { cgroupsNamed, processesOf, removeNodeCgroup } from "./cgroups.ts";
-import { run } from "./command.ts";
+import { run, runToEnd } from "./command.ts";
 import { Daemons } from "./daemon.ts";
-import { Layout, type NodeLayout } from "./layout.ts";
+import { isSandboxName, Layout, type NodeLayout } from "./layout.ts";
 import { namespacesOf } from "./network.ts";
 import { sandboxesFolder } from "./paths.ts";
 import { identify, isAlive, kill } from "./process-id.ts";
-import { readState } from "./state.ts";
+import { readState, stateFile } from "./state.ts";
 
 type Scope = { signal: AbortSignal };
 
@@ -18,6 +20,7 @@ export interface Remains {
   namespaces: string[];
   cgroups: string[];
   mounts: string[];
+  folders: string[];
 }
 
 /**
@@ -30,11 +33,9 @@ export async function tearDown(layout: Layout, { signal }: Scope): Promise<void>
   await Promise.all((await daemons.list()).map((id) => daemons.kill(id, { signal })));
   await endProcesses(() => processesIn(layout), { signal });
   await unmountBelow(layout.folder, { signal });
-  for (const namespace of await namespacesOf(layout)) {
-    await run(["ip", "netns", "del", namespace], { signal });
-  }
+  for (const namespace of await namespacesOf(layout)) await removeNamespace(namespace, { signal });
   for (const name of await nodeCgroupsOf(layout)) await removeNodeCgroup(name, { signal });
-  await rm(layout.folder, { recursive: true, force: true, maxRetries: 5 });
+  await removeFolder(layout.folder);
 }
 
 /** Ends one node and removes what it left. Its Node object stays. */
@@ -52,7 +53,7 @@ export async function tearDownNode(
   ];
   await endProcesses(find, { signal });
   await unmountBelow(node.folder, { signal });
-  await run(["ip", "netns", "del", node.namespace], { signal });
+  await removeNamespace(node.namespace, { signal });
   await removeNodeCgroup(node.cgroup, { signal });
   await Promise.all(ids.map((id) => daemons.remove(id)));
   await rm(node.folder, { recursive: true, force: true, maxRetries: 5 });
@@ -65,7 +66,27 @@ export async function remainsOf(layout: Layout): Promise<Remains> {
     namespaces: await namespacesOf(layout),
     cgroups: await nodeCgroupsOf(layout),
     mounts: await mountsBelow(layout.folder),
+    folders: existsSync(layout.folder) ? [layout.folder] : [],
   };
+}
+
+/**
+ * Identifies the sandbox's network namespaces for good: a process that outlives its namespace's name
+ * is still found by this.
+ */
+export async function namespaceIdsOf(layout: Layout): Promise<ReadonlySet<string>> {
+  const names = await namespacesOf(layout);
+  const found = await Promise.all(names.map((name) => stat(`/run/netns/${name}`)));
+  return new Set(found.map(({ ino }) => `net:[${ino}]`));
+}
+
+/** Pids of all processes in network namespaces, named or not. */
+export async function processesInNamespaces(ids: ReadonlySet<string>): Promise<number[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name));
+  const inside = await Promise.all(
+    pids.map(async (pid) => ids.has(await readlink(`/proc/${pid}/ns/net`).catch(() => ""))),
+  );
+  return pids.filter((_, position) => inside[position]).map(Number);
 }
 
 /** Every process in the sandbox's network namespaces and in its nodes' cgroups. */
@@ -83,9 +104,26 @@ async function nodeCgroupsOf(layout: Layout): Promise<string[]> {
   return cgroupsNamed(`${layout.namespace}-n`);
 }
 
+/** Two processes may remove the same sandbox: whoever comes second finds it gone. */
+async function removeNamespace(namespace: string, { signal }: Scope): Promise<void> {
+  const result = await runToEnd(["ip", "netns", "del", namespace], { signal });
+  if (result.exitCode !== 0 && existsSync(`/run/netns/${namespace}`)) {
+    throw new Error(`Cannot remove network namespace "${namespace}": ${result.stderr.trim()}`);
+  }
+}
+
+/** The state goes last: while it is there, an interrupted removal is found and finished. */
+async function removeFolder(folder: string): Promise<void> {
+  const options = { recursive: true, force: true, maxRetries: 5 };
+  const names = await readdir(folder).catch(() => []);
+  const others = names.filter((name) => name !== stateFile);
+  await Promise.all(others.map((name) => rm(join(folder, name), options)));
+  await rm(folder, options);
+}
+
 async function processesInNamespace(namespace: string): Promise<number[]> {
   const signal = AbortSignal.timeout(10_000);
-  const { stdout } = await run(["ip", "netns", "pids", namespace], { signal });
+  const { stdout } = await runToEnd(["ip", "netns", "pids", namespace], { signal });
   return stdout.split("\n").filter(Boolean).map(Number);
 }
 
@@ -115,7 +153,8 @@ async function mountsBelow(folder: string): Promise<string[]> {
 /** Names of the sandboxes that have a folder. */
 export async function listSandboxes(): Promise<string[]> {
   const entries = await readdir(sandboxesFolder(), { withFileTypes: true }).catch(() => []);
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  const names = entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+  return names.filter(isSandboxName);
 }
 
 /** Removes the sandboxes whose process has died without removing them. */

@@ -183,7 +183,7 @@ async function main() {
     return;
   }
   const bin = join(modules, ".bin");
-  const env = { ...process.env, PATH: `${bin}:${process.env.PATH ?? ""}` };
+  const env = { ...process.env, PATH: `${bin}:${process.env.PATH ?? ""}:/usr/sbin:/sbin` }; // Debian's su leaves them out.
   const node = join(bin, "node");
   endLike(await run(node, [resolve(root, script), ...args], { stdio: "inherit", env }));
 }

@@ -23,7 +23,7 @@ const running = new Set<ChildProcess>();
  * process's exit code. What is running when the process is asked to stop, is asked too.
  */
 export async function runSteps(steps: readonly Step[]): Promise<void> {
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.once(signal, () => {
       for (const child of running) child.kill(signal);
       process.kill(process.pid, signal);

@@ -1,11 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
 import { ensureDebianPackages } from "#sandbox/debian-packages.ts";
 import { removeOrphans } from "#sandbox/tear-down.ts";
 import { ensurePrograms } from "#sandbox/toolchain/build.ts";
+import { waitFor } from "#sandbox/wait.ts";
 import { root } from "./generated.ts";
 import { conformanceTestFiles, endToEndTestFiles, unitTestFiles } from "./project.ts";
 
@@ -16,8 +18,8 @@ const fileTimeoutMs = 20 * 60_000;
 const longMs = 10_000;
 
 const stop = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  process.once(name, () => stop.abort(new Error(`Received ${name}`)));
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(name, () => stop.abort(new Error(`Received ${name}`)));
 }
 
 interface Counts {
@@ -39,6 +41,7 @@ await stage("programs of the sandbox", async () => {
 });
 await stage("conformance tests", () => runTests(conformanceTestFiles, 1));
 await stage("end-to-end tests", () => runTests(endToEndTestFiles, 1));
+if (stop.signal.aborted) await childrenEnded();
 await removeOrphans({ signal: AbortSignal.timeout(120_000) });
 
 for (const { name, seconds } of long.toSorted((a, b) => b.seconds - a.seconds)) {
@@ -47,6 +50,16 @@ for (const { name, seconds } of long.toSorted((a, b) => b.seconds - a.seconds)) 
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : "";
 console.log(`${total.passed} passed, ${total.failed} failed${skipped}`);
 if (total.failed > 0 || total.passed === 0 || stop.signal.aborted) process.exitCode = 1;
+
+/** After an abort, test files live on for a moment; their sandboxes have an owner until then. */
+async function childrenEnded(): Promise<void> {
+  const children = `/proc/self/task/${process.pid}/children`;
+  await waitFor(async () => (await readFile(children, "utf8")).trim() === "", {
+    what: "the test files to end",
+    timeoutMs: 20_000,
+    signal: AbortSignal.timeout(30_000),
+  });
+}
 
 /** Runs one stage and says how long it took; its own failure counts as one. */
 async function stage(name: string, work: () => Promise<void>): Promise<void> {
@@ -66,7 +79,10 @@ async function stage(name: string, work: () => Promise<void>): Promise<void> {
 async function runChecks(): Promise<Counts> {
   const argv = ["tools/check.ts", "--without-tests"];
   const child = spawn(process.execPath, argv, { cwd: root, stdio: "inherit" });
+  const interrupt = (): boolean => child.kill("SIGINT");
+  stop.signal.addEventListener("abort", interrupt, { once: true });
   const [exitCode] = await once(child, "close");
+  stop.signal.removeEventListener("abort", interrupt);
   const failed = exitCode === 0 ? 0 : 1;
   return { passed: 1 - failed, failed, skipped: 0 };
 }

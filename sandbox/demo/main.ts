@@ -1,4 +1,4 @@
-import { styleText } from "node:util";
+import { parseArgs, styleText } from "node:util";
 
 import type { Image } from "#api/v1/image.ts";
 import { images, nodeReports } from "#api/v1/resources.ts";
@@ -16,7 +16,12 @@ import { formatCell, formatTable, Progress, shortName, type Cell } from "./progr
 
 type Scope = { signal: AbortSignal };
 
-const keep = process.argv.includes("--keep");
+const { keep, name } = parseArgs({
+  options: {
+    keep: { type: "boolean", default: false },
+    name: { type: "string", default: "demo" },
+  },
+}).values;
 const nodeCount = 3;
 const references = [Sandbox.images.small, Sandbox.images.index, Sandbox.images.large];
 /** The same content as the large image, of which no node has anything. */
@@ -34,9 +39,9 @@ spec:
 `;
 
 const stop = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
-  process.once(name, () => {
-    console.log(`\n${name}: cleaning up`);
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  process.on(name, () => {
+    if (!stop.signal.aborted) console.log(`\n${name}: cleaning up`);
     stop.abort(new Error(`Received ${name}`));
   });
 }
@@ -53,7 +58,7 @@ async function demo({ signal }: Scope): Promise<void> {
   step(`A Kubernetes cluster of ${nodeCount} nodes on this machine`);
   const upStart = performance.now();
   await using sandbox = await Sandbox.start({
-    name: "demo",
+    name,
     nodes: nodeCount,
     report: say,
     signal,
@@ -88,8 +93,8 @@ async function demo({ signal }: Scope): Promise<void> {
     step("It stays up. To look around:");
     console.log(`    export KUBECONFIG=${sandbox.kubeconfig}`);
     console.log(`    ${sandbox.programs.file("kubectl")} -n demo get img,nodereports,pods`);
-    console.log("    npm run sandbox -- exec --name demo --node node1 -- crictl images");
-    console.log("    npm run sandbox -- down --name demo");
+    console.log(`    npm run sandbox -- exec --name ${name} --node node1 -- crictl images`);
+    console.log(`    npm run sandbox -- down --name ${name}`);
   }
 }
 

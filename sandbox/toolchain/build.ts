@@ -55,13 +55,18 @@ export async function ensurePrograms({ report, signal }: BuildOptions): Promise<
   const own = process.env["CORAL_SANDBOX_BIN"];
   const folders = new Map<string, string>();
   const missing: { set: ToolSet; folder: string }[] = [];
-  const goVersion = await findGoVersion(signal);
+  let goVersion: string | undefined;
   for (const set of toolSets) {
-    const folder = join(cacheFolder(), "tools", `${set.name}-${await keyOf(set, goVersion)}`);
-    const names = binariesOf(set).map(({ name }) => name);
-    const usesOwn = own !== undefined && (await haveAll(own, names));
-    for (const name of names) folders.set(name, usesOwn ? own : folder);
-    if (!usesOwn && !(await haveAll(folder, names))) missing.push({ set, folder });
+    const names: string[] = [];
+    for (const { name } of binariesOf(set)) {
+      if (own !== undefined && (await haveAll(own, [name]))) folders.set(name, own);
+      else names.push(name);
+    }
+    if (names.length === 0) continue;
+    goVersion ??= await findGoVersion(signal);
+    const folder = join(toolsFolder(), `${set.name}-${await keyOf(set, goVersion)}`);
+    for (const name of names) folders.set(name, folder);
+    if (!(await haveAll(folder, names))) missing.push({ set, folder });
   }
   if (missing.length > 0) await buildAll(missing, { report, signal });
   return new Programs(folders);
@@ -71,7 +76,7 @@ async function buildAll(
   missing: readonly { set: ToolSet; folder: string }[],
   { report, signal }: BuildOptions,
 ): Promise<void> {
-  await using _lock = await lockFolder(join(cacheFolder(), "tools"), {
+  await using _lock = await lockFolder(toolsFolder(), {
     timeoutMs: 60 * 60_000,
     onWait: ({ pid }) =>
       report(`process ${pid} is building the sandbox's programs; waiting for it`),
@@ -126,12 +131,21 @@ async function buildSet(set: ToolSet, folder: string, signal: AbortSignal): Prom
     );
     await run(argv, {
       cwd: join(import.meta.dirname, set.name),
-      env: goEnvironment({ CGO_ENABLED: set.cgo ? "1" : "0", ...(arch && { GOARCH: arch }) }),
+      env: goEnvironment({
+        CGO_ENABLED: set.cgo ? "1" : "0",
+        GOTMPDIR: partial, // An interrupted build leaves its work there, and the next removes it.
+        ...(arch && { GOARCH: arch }),
+      }),
       timeoutMs: 60 * 60_000,
       signal,
     });
   }
   await rename(partial, folder);
+}
+
+/** Folder of the built sets, which also holds the lock on all building. */
+export function toolsFolder(): string {
+  return join(cacheFolder(), "tools");
 }
 
 /** Go's own caches go where `clean` finds them, and not into the user's. */
@@ -166,16 +180,23 @@ async function keyOf(set: ToolSet, goVersion: string): Promise<string> {
   return hash.digest("hex").slice(0, 16);
 }
 
+/** Go fetches a newer toolchain by itself from this version on. */
+const oldestGo = [1, 21] as const;
+
 async function findGoVersion(signal: AbortSignal): Promise<string> {
+  const needed = `The sandbox needs Go ${oldestGo.join(".")} or later on the PATH to build its programs`;
+  let version: string;
   try {
-    const { stdout } = await run(["go", "env", "GOVERSION"], { signal });
-    return stdout.trim();
+    version = (await run(["go", "env", "GOVERSION"], { signal })).stdout.trim();
   } catch (error) {
     signal.throwIfAborted();
-    throw new Error("The sandbox needs Go 1.26 or later on the PATH to build its programs", {
-      cause: error,
-    });
+    throw new Error(needed, { cause: error });
   }
+  const [, major = 0, minor = 0] = /^go(\d+)\.(\d+)/.exec(version)?.map(Number) ?? [];
+  if (major < oldestGo[0] || (major === oldestGo[0] && minor < oldestGo[1])) {
+    throw new Error(`${needed}, and this is ${version}`);
+  }
+  return version;
 }
 
 async function haveAll(folder: string, programs: readonly string[]): Promise<boolean> {

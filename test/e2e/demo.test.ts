@@ -8,7 +8,9 @@ import { Layout } from "#sandbox/layout.ts";
 import { repositoryRoot } from "#sandbox/paths.ts";
 import { remainsOf } from "#sandbox/tear-down.ts";
 
-const nothing = { processes: [], namespaces: [], cgroups: [], mounts: [] };
+const nothing = { processes: [], namespaces: [], cgroups: [], mounts: [], folders: [] };
+/** A name of its own: a demo that somebody left up must stay up. */
+const name = `d${process.pid}`;
 
 describe("npm run demo", { timeout: 10 * 60_000 }, () => {
   test("shows images arriving until Ready, and both times to running, without a terminal", async ({
@@ -27,7 +29,7 @@ describe("npm run demo", { timeout: 10 * 60_000 }, () => {
     assert.match(shown, /the Image is Ready on all nodes after \d/);
     assert.match(shown, /image prefetched by Coral +[\d.]+ s to running/);
     assert.match(shown, /image pulled by the kubelet +[\d.]+ s to running/);
-    assert.deepEqual(await remainsOf(new Layout("demo")), nothing);
+    assert.deepEqual(await remainsOf(new Layout(name)), nothing);
   });
 
   for (const [moment, sign] of [
@@ -47,13 +49,13 @@ describe("npm run demo", { timeout: 10 * 60_000 }, () => {
 
       assert.equal(exitCode, 130, await output);
       assert.match(await output, sign);
-      assert.deepEqual(await remainsOf(new Layout("demo")), nothing);
+      assert.deepEqual(await remainsOf(new Layout(name)), nothing);
     });
   }
 });
 
 function startDemo(signal: AbortSignal): { child: ChildProcess; output: Promise<string> } {
-  const child = spawn(process.execPath, ["sandbox/demo/main.ts"], {
+  const child = spawn(process.execPath, ["sandbox/demo/main.ts", "--name", name], {
     cwd: repositoryRoot,
     stdio: ["ignore", "pipe", "inherit"],
     signal,

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmod, mkdir, mkdtempDisposable, readdir } from "node:fs/promises";
-import { networkInterfaces, tmpdir } from "node:os";
+import { chmod, mkdir, mkdtempDisposable, readdir, symlink } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
@@ -12,15 +12,17 @@ import { repositoryRoot } from "#sandbox/paths.ts";
 import { openRegistry, privateRegistry } from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import type { SandboxNode } from "#sandbox/sandbox-node.ts";
-import { remainsOf, tearDown } from "#sandbox/tear-down.ts";
+import { namespaceIdsOf, processesInNamespaces, remainsOf, tearDown } from "#sandbox/tear-down.ts";
 import { waitFor } from "#sandbox/wait.ts";
 
 const report = (line: string): void => console.error(line);
 
 describe("Sandbox", { timeout: 20 * 60_000 }, () => {
   let sandbox: Sandbox;
+  let linksBefore: string;
 
   before(async () => {
+    linksBefore = await hostLinks(AbortSignal.timeout(10_000));
     const signal = AbortSignal.timeout(60 * 60_000); // The first start ever builds the programs.
     sandbox = await Sandbox.start({ nodes: 2, report, signal });
   });
@@ -60,14 +62,21 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     assert.equal(await holds(second, Sandbox.images.index, signal), false);
   });
 
-  test("lets no packet out, and adds no link to the host", async ({ signal }) => {
-    const names = Object.keys(networkInterfaces());
-    assert.deepEqual(
-      names.filter((name) => /coral|^v\d/.test(name)),
-      [],
-    );
-    // An address of TEST-NET-1 (RFC 5737): the namespace has no way to it.
-    assert.equal(await connects(sandbox.node("node1"), "192.0.2.1", 80, signal), false);
+  test("lets no packet out: every route ends in its own bridge, no link leads to the host", async ({
+    signal,
+  }) => {
+    assert.deepEqual(await hostLinks(signal), linksBefore);
+    // An address of TEST-NET-1 (RFC 5737) stands for any address outside.
+    const route = ["ip", "route", "get", "192.0.2.1"];
+    const { stdout: fromNode } = await sandbox.node("node1").exec(route, { signal });
+    const { stdout: fromControlPlane } = await sandbox.exec(route, { signal });
+
+    assert.match(fromNode, /via 10\.240\.0\.1 dev eth0/);
+    assert.match(fromControlPlane, /dev coral0/);
+    const links = await sandbox.exec(["ip", "-j", "link", "show", "type", "veth"], { signal });
+    const peers: unknown = JSON.parse(links.stdout);
+    assert.ok(Array.isArray(peers));
+    assert.equal(peers.length, sandbox.nodes.length, "one link for each node, and none besides");
     assert.equal(await connects(sandbox.node("node1"), "10.240.0.1", 6443, signal), true);
   });
 
@@ -160,6 +169,15 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
   describe("the upstream's faults", () => {
     const blob = "/v2/library/node/manifests/26";
 
+    /** Path of the image's largest layer. */
+    async function layerPath(signal: AbortSignal): Promise<string> {
+      const { body } = await registryGet(sandbox, blob, signal);
+      const digest = [...body.matchAll(/"digest":"(sha256:[0-9a-f]{64})","size":(\d+)/g)]
+        .toSorted(([, , a], [, , b]) => Number(b) - Number(a))
+        .at(0)?.[1];
+      return `/v2/library/node/blobs/${digest}`;
+    }
+
     test("status: answers 429 with its headers, as often as told", async ({ signal }) => {
       await sandbox.upstream.setFaults(
         [{ kind: "status", status: 429, headers: { "retry-after": "7" }, path: blob, times: 1 }],
@@ -190,10 +208,15 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     });
 
     test("reset: the connection breaks in mid-blob", async ({ signal }) => {
-      await sandbox.upstream.setFaults([{ kind: "reset", path: blob, afterBytes: 100 }], {
+      const layer = await layerPath(signal);
+      await sandbox.upstream.setFaults([{ kind: "reset", path: layer, afterBytes: 1e6 }], {
         signal,
       });
-      const failure = await failureOf(registryGet(sandbox, blob, signal));
+      await sandbox.upstream.forgetRequests({ signal });
+      const failure = await failureOf(registryGet(sandbox, layer, signal));
+      const [record] = await sandbox.upstream.requests({ signal });
+
+      assert.equal(record?.sentBytes, 1e6);
 
       assert.match(failure, /terminated|reset|closed|fetch failed/i);
     });
@@ -249,8 +272,11 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     assert.equal(ours.stdout.trim(), "node/node1\nnode/node2");
     assert.equal(theirs.stdout.trim(), "node/node1");
     const { layout } = other;
+    const ids = await namespaceIdsOf(layout);
+    assert.notDeepEqual(await processesInNamespaces(ids), []);
     await other.down({ signal });
     assert.deepEqual(await remainsOf(layout), nothing);
+    assert.deepEqual(await processesInNamespaces(ids), [], "no process lives on, named or not");
   });
 
   test("of a killed process is removed by the next start, and leaves nothing", async ({
@@ -271,15 +297,20 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     child.kill("SIGKILL");
     await once(child, "close", { signal });
     const left = await remainsOf(layout);
+    const ids = await namespaceIdsOf(layout);
     await using _next = await Sandbox.start({ nodes: 0, signal });
 
-    assert.notDeepEqual(left, nothing, "the kill left something to remove");
+    assert.notDeepEqual(left.processes, [], "the kill left something to remove");
     assert.deepEqual(await remainsOf(layout), nothing);
+    assert.deepEqual(await processesInNamespaces(ids), []);
   });
 
   test("refuses to free the cache that its programs come from", async ({ signal }) => {
+    // The cache that it would remove is not the real one: the guard itself is what is tested.
+    await using folder = await mkdtempDisposable(join(tmpdir(), "cache-"));
     const argv = [process.execPath, "sandbox/cli.ts", "clean"];
-    const refusal = await failureOf(run(argv, { cwd: repositoryRoot, signal }));
+    const env = { ...process.env, CORAL_CACHE: folder.path };
+    const refusal = await failureOf(run(argv, { cwd: repositoryRoot, env, signal }));
 
     assert.match(refusal, new RegExp(`end them first: .*${sandbox.name}`));
   });
@@ -296,7 +327,31 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     };
     await run([process.execPath, "sandbox/cli.ts", "clean"], { cwd: repositoryRoot, env, signal });
 
-    assert.deepEqual(await readdir(folder.path), []);
+    assert.deepEqual(await readdir(cache), ["tools"]);
+    assert.deepEqual(await readdir(join(cache, "tools")), []);
+  });
+
+  test("does not take a name that a living process uses", async ({ signal }) => {
+    const { name } = sandbox;
+    await assert.rejects(Sandbox.start({ name, nodes: 0, signal }), /is in use by process \d+/);
+    assert.deepEqual(
+      (await sandbox.kubectl(["get", "nodes", "-o", "name"], { signal })).exitCode,
+      0,
+    );
+  });
+
+  test("uses a program of CORAL_SANDBOX_BIN instead of building it", async ({ signal }) => {
+    await using folder = await mkdtempDisposable(join(tmpdir(), "bin-"));
+    await symlink(sandbox.programs.file("crictl"), join(folder.path, "crictl"));
+    const program = `
+      import { ensurePrograms } from "#sandbox/toolchain/build.ts";
+      const programs = await ensurePrograms({ report: console.error, signal: AbortSignal.timeout(60_000) });
+      console.log(programs.file("crictl"), programs.file("crane"));`;
+    const env = { ...process.env, CORAL_SANDBOX_BIN: folder.path };
+    const argv = [process.execPath, "--input-type=module", "-e", program];
+    const { stdout } = await run(argv, { cwd: repositoryRoot, env, signal });
+
+    assert.equal(stdout.trim(), `${folder.path}/crictl ${sandbox.programs.file("crane")}`);
   });
 
   test("names the components that there are when asked for another", async ({ signal }) => {
@@ -315,7 +370,12 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
   });
 });
 
-const nothing = { processes: [], namespaces: [], cgroups: [], mounts: [] };
+const nothing = { processes: [], namespaces: [], cgroups: [], mounts: [], folders: [] };
+
+/** The host's own links, as the kernel lists them. */
+async function hostLinks(signal: AbortSignal): Promise<string> {
+  return (await run(["ip", "-br", "link"], { signal })).stdout;
+}
 
 function aPod(name: string, nodeName: string, image: string): unknown {
   return {
