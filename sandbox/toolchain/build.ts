@@ -119,17 +119,11 @@ async function buildSet(set: ToolSet, folder: string, signal: AbortSignal): Prom
   const variables = Object.entries(set.variables ?? {}).map(
     ([name, value]) => `-X ${name}=${value}`,
   );
-  for (const { name, goPackage, arch } of binariesOf(set)) {
-    const argv = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"];
-    if (set.tags) argv.push("-tags", set.tags);
-    argv.push(
-      "-ldflags",
-      ["-s", "-w", ...variables].join(" "),
-      "-o",
-      join(partial, name),
-      goPackage,
-    );
-    await run(argv, {
+  const argv = ["go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false"];
+  if (set.tags) argv.push("-tags", set.tags);
+  argv.push("-ldflags", ["-s", "-w", ...variables].join(" "));
+  for (const { output, goPackages, arch } of buildsOf(set)) {
+    await run([...argv, "-o", join(partial, output), ...goPackages], {
       cwd: join(import.meta.dirname, set.name),
       env: goEnvironment({
         CGO_ENABLED: set.cgo ? "1" : "0",
@@ -157,6 +151,21 @@ function goEnvironment(extra: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
     GOCACHE: join(cacheFolder(), "go-build"),
     ...extra,
   };
+}
+
+/**
+ * The compiler's calls for a set. Programs that Go would name as we do are built in one, which links
+ * some while it still compiles for others.
+ */
+function buildsOf(set: ToolSet): { output: string; goPackages: string[]; arch?: string }[] {
+  const binaries = binariesOf(set);
+  const isNamedByGo = binaries.every(({ name, goPackage }) => goPackage.endsWith(`/${name}`));
+  if (isNamedByGo) return [{ output: "/", goPackages: binaries.map(({ goPackage }) => goPackage) }];
+  return binaries.map(({ name, goPackage, arch }) => ({
+    output: name,
+    goPackages: [goPackage],
+    ...(arch && { arch }),
+  }));
 }
 
 function binariesOf(set: ToolSet): { name: string; goPackage: string; arch?: string }[] {

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { chmod, mkdir, mkdtempDisposable, readdir, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, afterEach, before, describe, test } from "node:test";
 
 import { CommandError, run } from "#sandbox/command.ts";
 import { Layout } from "#sandbox/layout.ts";
@@ -169,6 +169,8 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
   describe("the upstream's faults", () => {
     const blob = "/v2/library/node/manifests/26";
 
+    afterEach(() => sandbox.upstream.setFaults([], { signal: AbortSignal.timeout(10_000) }));
+
     /** Path of the image's largest layer. */
     async function layerPath(signal: AbortSignal): Promise<string> {
       const { body } = await registryGet(sandbox, blob, signal);
@@ -217,7 +219,6 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
       const [record] = await sandbox.upstream.requests({ signal });
 
       assert.equal(record?.sentBytes, 1e6);
-
       assert.match(failure, /terminated|reset|closed|fetch failed/i);
     });
 
@@ -298,7 +299,8 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     await once(child, "close", { signal });
     const left = await remainsOf(layout);
     const ids = await namespaceIdsOf(layout);
-    await using _next = await Sandbox.start({ nodes: 0, signal });
+    const next = await Sandbox.start({ nodes: 0, signal });
+    await next.down({ signal }); // The kernel may have given it the same namespace id again.
 
     assert.notDeepEqual(left.processes, [], "the kill left something to remove");
     assert.deepEqual(await remainsOf(layout), nothing);
