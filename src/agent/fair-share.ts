@@ -32,8 +32,8 @@ export interface Turn {
  *
  * Namespaces share the slots: the one with the fewest running pulls is next, then the one that has
  * waited longest. Within a namespace, priority decides, then what has not failed before, then who
- * is due longest. Retries never take the last slot, so that names that hang until their time is
- * over do not keep an image waiting that nobody has tried yet.
+ * is due longest. A namespace never holds all slots, and retries never take the last one, so that
+ * names that hang until their time is over keep no image of another namespace waiting.
  */
 export function nextPull(
   waiting: Iterable<PullRequest>,
@@ -49,11 +49,13 @@ export function nextPull(
     (lastTurns.get(a) ?? 0) - (lastTurns.get(b) ?? 0) ||
     compare(a, b);
 
+  const mostOfOne = Math.max(1, concurrency - 1);
   let best: { request: PullRequest; namespace: string } | undefined;
   for (const request of waiting) {
     if (request.dueMs > nowMs || pulling.has(request.reference)) continue;
     if (request.isRetry && !mayRetry) continue;
     for (const namespace of request.namespaces) {
+      if ((shares.get(namespace) ?? 0) >= mostOfOne) continue;
       const order = best
         ? byTurn(namespace, best.namespace) || byUrgency(request, best.request)
         : -1;

@@ -79,6 +79,17 @@ describe("owedBy()", () => {
     assert.notEqual(owedBy([two, gpu, one], { gpu: "" }).observedPlan, observedPlan);
   });
 
+  // It counted for the greedy namespace alone, which then crowded it out.
+  test("keeps the image of one namespace that a greedy one names too", () => {
+    const shared = "r.io/zzz:1";
+    const plans = [
+      aPlan("aaa/greedy", [...many("x", maxOwedImages), shared], { priority: 1_000 }),
+      aPlan("zzz/modest", [shared]),
+    ];
+
+    assert.equal(references(plans, {}).includes(shared), true);
+  });
+
   test("shares what a report has room for among namespaces, by priority within each", () => {
     const plans = [
       ...["1", "2", "3"].map((part) => aPlan(`greedy/${part}`, many(`greedy${part}`, 500))),

@@ -91,14 +91,25 @@ function combined(one: OwedImage | undefined, other: OwedImage): OwedImage {
 /** Lets the namespaces choose in turn, so that none of them crowds the others out. */
 function bounded(wanted: ReadonlyMap<string, OwedImage>): ReadonlyMap<string, OwedImage> {
   if (wanted.size <= maxOwedImages) return wanted;
-  const byNamespace = Map.groupBy(wanted.values(), ({ namespaces }) => namespaces[0]);
-  const ranked = [...byNamespace.values()].flatMap((images) =>
-    images
-      .sort((a, b) => b.priority - a.priority || compare(a.reference, b.reference))
-      .map((image, rank) => ({ image, rank })),
+  const turns = [...wanted.values()].flatMap((image) =>
+    image.namespaces.map((namespace) => ({ image, namespace })),
   );
-  const chosen = ranked.sort((a, b) => a.rank - b.rank).slice(0, maxOwedImages);
-  return new Map(chosen.map(({ image }) => [image.reference, image]));
+  const ranked = [...Map.groupBy(turns, ({ namespace }) => namespace).values()].flatMap((own) =>
+    own.sort(byPriority).map(({ image }, rank) => ({ image, rank })),
+  );
+  const chosen = new Map<string, OwedImage>(); // Who else names an image cannot make its turn later.
+  for (const { image } of ranked.sort((a, b) => a.rank - b.rank)) {
+    if (chosen.size === maxOwedImages) break;
+    chosen.set(image.reference, image);
+  }
+  return chosen;
+}
+
+function byPriority(
+  { image: a }: { image: OwedImage },
+  { image: b }: { image: OwedImage },
+): number {
+  return b.priority - a.priority || compare(a.reference, b.reference);
 }
 
 function compare(a: string, b: string): number {

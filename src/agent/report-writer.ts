@@ -183,5 +183,7 @@ export class ReportWriter {
 
 /** Whether the API server, rather than the request, is at fault. */
 function isWorthWaitingFor(error: unknown): boolean {
+  // etcd's bound comes as an error of the server's own.
+  if (error instanceof ApiError && /too large/i.test(error.message)) return false;
   return error instanceof Error && "retryable" in error && error.retryable === true;
 }

@@ -78,6 +78,18 @@ describe("reportStatus()", () => {
     assert.deepEqual([0, 1, 3, 400].map(reportedAttempts), [undefined, 1, 3, 3]);
   });
 
+  // Go writes "<" as six bytes, and a thousand such messages were more than etcd takes: then no image
+  // of any namespace could be reported.
+  test("fits into etcd with a thousand hostile messages", () => {
+    const finding = { reason: "Unknown", message: "<".repeat(10_000) };
+    const images = Array.from({ length: 1_000 }, (_, index) =>
+      anImage({ reference: `r.io/${"x".repeat(370)}:${index}`, finding, attempts: 1 }),
+    );
+    const written = JSON.stringify(reportStatus(facts(images))).replaceAll("<", "\\u003c");
+
+    assert.ok(written.length < 1_200_000, `${written.length} bytes`);
+  });
+
   test("cuts long texts, and not within a character", () => {
     const message = `${"a".repeat(254)}😀 and more`;
     const runtime = { name: "n".repeat(100), version: "v".repeat(200) };

@@ -9,6 +9,12 @@ const maxMessageChars = 256;
 const maxNameChars = 64;
 const maxVersionChars = 128;
 
+/**
+ * All messages together. etcd takes objects of up to 1.5 MiB, and a character may become six bytes
+ * there: Go writes "<" as an escape.
+ */
+const maxAllMessagesChars = 64_000;
+
 /** Everything that a report is made of. */
 export interface Facts {
   /** At most 1,000, in any order. */
@@ -23,11 +29,14 @@ export interface Facts {
 
 /** Writes down what the agent knows. Equal facts make equal reports. */
 export function reportStatus(facts: Facts): NodeReportStatus {
-  const { images, runtime, agentVersion, observedPlan } = facts;
+  const { runtime, agentVersion, observedPlan } = facts;
+  const images = [...facts.images];
+  const fairShare = Math.floor(maxAllMessagesChars / Math.max(images.length, 1));
+  const messageChars = Math.min(maxMessageChars, fairShare);
   return {
-    images: [...images]
+    images: images
       .sort((a, b) => (a.reference < b.reference ? -1 : 1))
-      .map((image) => reportedImage(image, facts)),
+      .map((image) => reportedImage(image, facts, messageChars)),
     runtime: {
       name: shortened(runtime.name, maxNameChars),
       version: shortened(runtime.version, maxVersionChars),
@@ -37,7 +46,11 @@ export function reportStatus(facts: Facts): NodeReportStatus {
   };
 }
 
-function reportedImage(image: TrackedImage, { permission, errorThreshold }: Facts): ReportedImage {
+function reportedImage(
+  image: TrackedImage,
+  { permission, errorThreshold }: Facts,
+  messageChars: number,
+): ReportedImage {
   const { reference, state, since, held, attempts, finding } = image;
   const obstacle: Finding | undefined =
     state === "pending" && !permission.isAllowed ? permission : undefined;
@@ -48,7 +61,7 @@ function reportedImage(image: TrackedImage, { permission, errorThreshold }: Fact
     ...(held?.digest !== undefined && { digest: held.digest }),
     ...(held && { sizeBytes: held.sizeBytes }),
     ...(reason !== undefined && { reason }),
-    ...(message !== undefined && { message: shortened(message, maxMessageChars) }),
+    ...(message !== undefined && { message: shortened(message, messageChars) }),
     ...(attempts > 0 && { attempts: Math.min(attempts, errorThreshold) }),
     since: formatTime(since),
   };

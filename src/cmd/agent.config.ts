@@ -14,8 +14,8 @@ export const agentSettings = {
     env: "CORAL_PULL_CONCURRENCY",
     min: 1,
     max: 100,
-    default: 3,
-    help: "Images pulled at the same time on one node.",
+    default: 4,
+    help: "Images pulled at the same time on one node. One of these slots is kept from the namespace that has the others.",
   }),
   pullTimeoutMs: duration({
     env: "CORAL_PULL_TIMEOUT",

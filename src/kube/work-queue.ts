@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers/promises";
+
 import { isAbort } from "#async/abort.ts";
 import { fullJitter } from "#async/backoff.ts";
 import type { Clock } from "#async/clock.ts";
@@ -9,6 +11,9 @@ import { TerminalError, type Reconcile, type Result } from "./reconcile.ts";
 
 /** Node's timers take no longer waits: they would end at once. */
 const maxSleepMs = 2 ** 31 - 1;
+
+/** Thousands of reconciles that wait for nothing must not keep timers and probes waiting for longer. */
+const maxTurnMs = 200;
 
 export interface WorkQueueOptions {
   /** The controller's name, in its logs and metrics. */
@@ -96,10 +101,18 @@ export class WorkQueue {
     signal.addEventListener("abort", wakeAll, { once: true });
     const context = { log: log.child({ controller: this.#name }), signal };
     const work = async (): Promise<void> => {
+      let turnStartMs = performance.now();
       while (!signal.aborted) {
         const key = this.#take();
-        if (key === undefined) await new Promise<void>((wake) => this.#idle.push(wake));
-        else await this.#reconcile(key, reconcile, context);
+        if (key === undefined) {
+          await new Promise<void>((wake) => this.#idle.push(wake));
+          turnStartMs = performance.now();
+          continue;
+        }
+        await this.#reconcile(key, reconcile, context);
+        if (performance.now() - turnStartMs < maxTurnMs) continue;
+        await setImmediate();
+        turnStartMs = performance.now();
       }
     };
     await Promise.all(Array.from({ length: workers }, work));

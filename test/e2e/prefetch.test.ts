@@ -181,6 +181,31 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
     await cluster.forget("good", scope);
   });
 
+  test("names that hang, more than there are slots, delay no image of another namespace", async () => {
+    const good = await serve("beside");
+    const tags = ["1", "2", "3", "4", "5", "6"];
+    await sandbox.upstream.setFaults([{ kind: "silence", path: "^/v2/e2e/hanging/" }], scope);
+    const hanging = {
+      apiVersion: "stvz.io/v1",
+      kind: "Image",
+      metadata: { name: "hanging", namespace: "kube-public" },
+      spec: { priority: 1000, repositories: [{ name: `${openRegistry.host}/e2e/hanging`, tags }] },
+    };
+    await cluster.apply(hanging, scope);
+    await waitFor(
+      async () => {
+        const requests = await sandbox.upstream.requests(scope);
+        return requests.filter(({ fault }) => fault === "silence").length >= 9;
+      },
+      { what: "three pulls on each of three nodes to hang", signal },
+    );
+    await cluster.want("beside", [good], scope);
+    await cluster.ready("beside", 3, scope);
+    await sandbox.kubectl(["-n", "kube-public", "delete", "image.stvz.io", "hanging"], scope);
+    await sandbox.upstream.setFaults([], scope);
+    await cluster.forget("beside", scope);
+  });
+
   test("a malformed name is refused with its field, its value and what was expected", async () => {
     const image = {
       apiVersion: "stvz.io/v1",

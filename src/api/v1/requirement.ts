@@ -25,6 +25,12 @@ export const requirementSchema = withRules(
       ),
     ),
   }),
+  {
+    // Else a label could unselect the node that it stands for, and select it again, for ever.
+    rule: "!self.key.matches('^image[.]stvz[.]io/[0-9a-f]{32}$')",
+    message: "must not be a label that Coral itself writes",
+    fieldPath: ".key",
+  },
   ...arities.map((arity) => {
     const spellings = operatorsOf(arity).map((operator) => `'${operator}'`);
     return {

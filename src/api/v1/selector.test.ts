@@ -96,6 +96,13 @@ describe("selectorProblems()", () => {
     });
   }
 
+  test("refuses a label that Coral itself writes, which could select and unselect for ever", () => {
+    const key = `image.stvz.io/${"0".repeat(32)}`;
+    const [problem] = selectorProblems([{ key, operator: "DoesNotExist" }]);
+
+    assert.equal(problem, "[0].key: must not be a label that Coral itself writes");
+  });
+
   test("names an operator that an older version let through", () => {
     const stored: Requirement[] = JSON.parse('[{"key":"a","operator":"Near"}]');
 

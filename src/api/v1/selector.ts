@@ -1,3 +1,5 @@
+import { isImageLabel } from "./labels.ts";
+
 /** Kubernetes' words for node affinity, their lower-case forms, and those of label selectors. */
 export const operators = [
   "In",
@@ -119,6 +121,8 @@ function problemOf({ key, operator, values = [] }: Requirement): string | undefi
   // Asked although the type says so: what a cluster stored may be older than this program.
   const meaning: Meaning | undefined = meanings[operator];
   if (key === "") return ".key: must name a node label";
+  // Else a label could unselect the node that it stands for, and select it again, for ever.
+  if (isImageLabel(key)) return ".key: must not be a label that Coral itself writes";
   if (meaning === undefined) {
     return `.operator: must be one of ${operators.join(" ")}, got ${JSON.stringify(operator)}`;
   }

@@ -6,6 +6,7 @@ import { imagePlans, images } from "#api/v1/resources.ts";
 import type { Clock } from "#async/clock.ts";
 import type { KubeClient } from "#kube/client.ts";
 import type { Lister } from "#kube/lister.ts";
+import { formatKey, keyOf } from "#kube/key.ts";
 import { settled, type Reconcile, type Result } from "#kube/reconcile.ts";
 import type { Counter } from "#telemetry/metrics.ts";
 import { isPlanOf, planObject, planOf, storableSpec, type Planned } from "./plan.ts";
@@ -63,8 +64,8 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
     if (!plan) {
       await client.create(imagePlans, wanted, { signal });
     } else if (!isPlanOf(plan, image)) {
-      // Left by an Image of the same name that was deleted; the next call makes ours.
-      await client.delete(imagePlans, image.metadata, { signal });
+      // Left by an Image of the same name that was deleted. Our cache may be behind: only that one.
+      await removePlan(formatKey(keyOf(image)), { signal });
       await client.create(imagePlans, wanted, { signal });
     } else if (!isDeepStrictEqual(plan.spec, wanted.spec)) {
       const { resourceVersion = "" } = plan.metadata;
@@ -93,7 +94,7 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
       return later === undefined ? settled : { requeueAfterMs: later };
     }
     const sinceMs = now.getTime() - (writtenAtMs.get(key) ?? -Infinity);
-    if (sinceMs < statusIntervalMs && !isUrgent(image.status, status)) {
+    if (sinceMs >= 0 && sinceMs < statusIntervalMs && !isUrgent(image.status, status)) {
       return { requeueAfterMs: statusIntervalMs - sinceMs };
     }
     // With the version that was read: what was counted for an older spec must not pass for this one.

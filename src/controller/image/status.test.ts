@@ -122,6 +122,27 @@ describe("statusOf()", () => {
     assert.deepEqual(second, first);
   });
 
+  test("says which fields have no effect yet, and is Ready all the same", () => {
+    const asking = anImage({ imagePullPolicy: "Always", maxConcurrentNodes: 1 });
+    const status = statusOf(asking, facts(asking, countsOf({ available: 1 })));
+
+    assert.match(
+      conditionOf(status, "FieldsSupported")?.message ?? "",
+      /imagePullPolicy: "Always" has no effect yet; spec\.maxConcurrentNodes has no effect yet/,
+    );
+    assert.equal(conditionOf(status, "Ready")?.status, "True");
+  });
+
+  // The API server takes times that JavaScript does not, and one poisoned every status that named it.
+  test("passes on a time that cannot be read", () => {
+    const since = "9999-01-01T00:00:00+99:99";
+    const failed = { reference: debian, state: "error" as const, attempts: 1, since };
+    const references = [{ reference: debian, ...none, lastFailure: { node: "n1", image: failed } }];
+    const status = statusOf(image, facts(image, countsOf({ error: 1 }, { references })));
+
+    assert.equal(status.images?.[0]?.lastError?.time, since);
+  });
+
   test("carries the last failure in the runtime's words", () => {
     const failed = {
       reference: debian,

@@ -1,4 +1,4 @@
-import { setCondition, formatTime } from "#api/v1/conditions.ts";
+import { setCondition } from "#api/v1/conditions.ts";
 import type { Image, ImageStatus } from "#api/v1/image.ts";
 import { referenceLabel } from "#oci/reference.ts";
 import type { Condition } from "#kube/types.ts";
@@ -73,6 +73,10 @@ function conditionsOf(image: Image, facts: StatusFacts): Finding[] {
     const texts = selectorProblems.map((text) => `spec.selector${text}`);
     findings.push(problem("SelectorValid", "InvalidSelector", texts));
   }
+  const ignored = ignoredFields(image);
+  if (ignored.length > 0) {
+    findings.push(problem("FieldsSupported", "NotSupportedYet", ignored));
+  }
   if (counts.excludedNodes > 0) {
     const message = `${counts.excludedNodes} selected nodes are being deleted or do not run Linux`;
     findings.push({ type: "NodesExcluded", status: "True", reason: "NoAgent", message });
@@ -81,12 +85,22 @@ function conditionsOf(image: Image, facts: StatusFacts): Finding[] {
 }
 
 /** Conditions of earlier statuses that still apply, and those of other writers. */
-function keptConditions({ status }: Image, { planned, counts }: StatusFacts): readonly Condition[] {
+function keptConditions(image: Image, { planned, counts }: StatusFacts): readonly Condition[] {
   const gone = new Set<string>();
   if (planned.referenceProblems.length === 0) gone.add("ReferencesValid");
   if (planned.selectorProblems.length === 0) gone.add("SelectorValid");
   if (counts.excludedNodes === 0) gone.add("NodesExcluded");
-  return (status?.conditions ?? []).filter(({ type }) => !gone.has(type));
+  if (ignoredFields(image).length === 0) gone.add("FieldsSupported");
+  return (image.status?.conditions ?? []).filter(({ type }) => !gone.has(type));
+}
+
+/** What the spec asks for in vain: nobody should wait for it without being told. */
+function ignoredFields({ spec }: Image): string[] {
+  const texts: string[] = [];
+  if (spec.imagePullPolicy === "Always") texts.push('spec.imagePullPolicy: "Always"');
+  if (spec.imagePullSecrets.length > 0) texts.push("spec.imagePullSecrets");
+  if (spec.maxConcurrentNodes !== undefined) texts.push("spec.maxConcurrentNodes");
+  return texts.map((text) => `${text} has no effect yet`);
 }
 
 function readyOf(image: Image, { planned, counts, ...facts }: StatusFacts): Finding {
@@ -151,5 +165,5 @@ function lastErrorOf({
   image,
 }: Failure): NonNullable<NonNullable<ImageStatus["images"]>[number]["lastError"]> {
   const { reason = "Unknown", message = "", since } = image;
-  return { node, reason, message, time: formatTime(new Date(since)) };
+  return { node, reason, message, time: since };
 }

@@ -149,6 +149,20 @@ describe("Tally", () => {
     );
   });
 
+  // The Node's labels are bounded, and 500 names of one namespace took those of all others.
+  test("lists what to label with the namespaces in turns", () => {
+    const { tally } = aTally();
+    const many = ["0", "1", "2", "3"];
+    tally.setImage("greedy/x", images(many));
+    tally.setReport(
+      "n1",
+      [...many, "a"].map((reference) => reported(reference, "available")),
+    );
+    const order = tally.labelledOn("n1").map(({ reference }) => reference);
+
+    assert.deepEqual(order.slice(0, 2).toSorted(), ["0", "a"]);
+  });
+
   test("equals a recount from scratch after any sequence of events", () => {
     fc.assert(
       fc.property(fc.array(anEvent, { maxLength: 60 }), (events) => {

@@ -158,8 +158,8 @@ export class Tally {
 
   /** Says whether a node's agent is heard of. */
   setAlive(name: string, isAlive: boolean): void {
+    if ((this.#nodes.get(name)?.isAlive ?? false) === isAlive) return;
     const node = this.#nodeOf(name);
-    if (node.isAlive === isAlive) return;
     this.#change(node, () => (node.isAlive = isAlive));
     this.#forgetIfEmpty(node);
   }
@@ -220,16 +220,32 @@ export class Tally {
     return oldest;
   }
 
-  /** What a node reports of the images that some Image wants there, and labels nodes for. */
+  /**
+   * What a node reports of the images that some Image wants there, and labels nodes for. The
+   * namespaces stand in turns, so that a bound cuts off what one of them has too much of.
+   */
   labelledOn(name: string): ReportedImage[] {
     const node = this.#nodes.get(name);
     if (!node) return [];
-    return node.report.filter(({ reference }) =>
-      this.#byReference
-        .get(reference)
-        ?.values()
-        .some(({ membership, facts }) => facts.hasNodeLabels && membership[node.slot] === selected),
-    );
+    const turns = new Map<string, number>();
+    const ranked = node.report.flatMap((image) => {
+      const ranks = this.#labellersOf(image.reference, node).map((namespace) => {
+        const rank = turns.get(namespace) ?? 0;
+        turns.set(namespace, rank + 1);
+        return rank;
+      });
+      return ranks.length === 0 ? [] : [{ image, rank: Math.min(...ranks) }];
+    });
+    return ranked.sort((a, b) => a.rank - b.rank).map(({ image }) => image);
+  }
+
+  /** Namespaces whose Images want a reference on a node, with a label. */
+  #labellersOf(reference: string, { slot }: NodeEntry): string[] {
+    const namespaces = new Set<string>();
+    for (const { key, facts, membership } of this.#byReference.get(reference) ?? []) {
+      if (facts.hasNodeLabels && membership[slot] === selected) namespaces.add(namespaceOf(key));
+    }
+    return [...namespaces];
   }
 
   /** Names of the nodes that an Image selects. */
@@ -270,6 +286,10 @@ export class Tally {
     this.#nodes.delete(node.name);
     this.#freeSlots.push(node.slot);
   }
+}
+
+function namespaceOf(key: string): string {
+  return key.slice(0, key.indexOf("/"));
 }
 
 function enter(image: ImageEntry, node: NodeEntry): void {

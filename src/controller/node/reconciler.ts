@@ -34,14 +34,15 @@ export function nodeReconciler(deps: NodeDeps): Reconcile {
     const node = deps.nodes.get(name);
     if (!node) {
       patchedAtMs.delete(name);
-      return settled;
+      return rest; // Its agent's grace period has yet to end.
     }
     const change = labelChange(node.metadata.labels ?? {}, tally.labelledOn(name));
     if (!change) return rest;
     const nowMs = clock.now().getTime();
     const sinceMs = nowMs - (patchedAtMs.get(name) ?? -Infinity);
     // Our own last patch may not have come back by the watch yet, and would be sent again.
-    if (sinceMs < patchIntervalMs) return { requeueAfterMs: patchIntervalMs - sinceMs };
+    if (sinceMs >= 0 && sinceMs < patchIntervalMs)
+      return { requeueAfterMs: patchIntervalMs - sinceMs };
     const body = { metadata: { labels: change } };
     await client.patch(nodes, { name }, { type: "merge", body, signal });
     patchedAtMs.set(name, nowMs);
