@@ -19,7 +19,8 @@ test("the API server's pattern accepts exactly the names that parseRepository() 
       const hasTag = /:[^/]*$/.test(text);
       assert.equal(pattern.test(text) && !hasTag, isRepository(text), JSON.stringify(text));
     }),
-    { numRuns: 5_000 },
+    // The first is one that 5,000 random texts seldom hold.
+    { numRuns: 5_000, examples: [["a__docker.io/a"]] },
   );
 });
 

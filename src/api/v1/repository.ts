@@ -7,9 +7,11 @@ import { atomicList, boundedText, field, setList, withRules } from "./schema.ts"
 const label = "[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?";
 const host = `(localhost(:[0-9]+)?|${label}(\\.${label})+(:[0-9]+)?|${label}:[0-9]+|\\[[0-9a-fA-F:]+\\](:[0-9]+)?)`;
 const component = "[a-z0-9]+((\\.|_{1,2}|-+)[a-z0-9]+)*";
+// Before a slash, a dot makes a part a host.
+const dotless = "[a-z0-9]+((_{1,2}|-+)[a-z0-9]+)*";
 
 /** What a repository's name is, in the syntax that RE2 and JavaScript share. */
-export const repositoryPattern = `^(${host}/)?${component}(/${component})*$`;
+export const repositoryPattern = `^((${host}|${dotless})/${component}(/${component})*|${component})$`;
 
 const nameSchema = withRules(
   boundedText(255, { minLength: 1 }),
