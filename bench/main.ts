@@ -1,10 +1,13 @@
 import { isAbort } from "#async/abort.ts";
+import { agent } from "./agent.ts";
+import { hostile } from "./hostile.ts";
 import { prefetch } from "./prefetch.ts";
 import { formatResult, isMet, type Bench } from "./result.ts";
+import { scale } from "./scale.ts";
 
-const benches: Readonly<Record<string, Bench>> = { prefetch };
+const benches: Readonly<Record<string, Bench>> = { agent, hostile, prefetch, scale };
 
-const [, , name = ""] = process.argv;
+const [, , name = "", ...args] = process.argv;
 const bench = benches[name];
 const stop = new AbortController();
 for (const signalName of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -15,7 +18,7 @@ const report = (line: string): void => console.error(line);
 
 if (bench) {
   try {
-    const result = await bench({ report, signal: stop.signal });
+    const result = await bench({ args, report, signal: stop.signal });
     console.log(formatResult(name, result));
     if (!result.checks.every(isMet)) process.exitCode = 1;
   } catch (error) {

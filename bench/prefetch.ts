@@ -1,19 +1,12 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { images } from "#api/v1/resources.ts";
-import { systemClock } from "#async/clock.ts";
-import { Informer } from "#kube/informer.ts";
-import type { KubeClient } from "#kube/client.ts";
-import { silentLog } from "#telemetry/log.ts";
 import { readAuditLog, type AuditedRequest } from "#sandbox/audit-log.ts";
 import { installCoral } from "#sandbox/install-coral.ts";
-import { openRegistry } from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import type { SandboxNode } from "#sandbox/sandbox-node.ts";
-import { waitFor } from "#sandbox/wait.ts";
-import { holds } from "#test/cluster.ts";
 import { median, type Bench } from "./result.ts";
+import { emptyStore, secondsToReady } from "./time-to-ready.ts";
 
 type Scope = { signal: AbortSignal };
 
@@ -39,7 +32,7 @@ export const prefetch: Bench = async ({ report, signal }) => {
   const readies: number[] = [];
   for (let round = 1; round <= rounds; round++) {
     pulls.push(await secondsToPull(node, { signal }));
-    readies.push(await secondsToReady(client, node, { signal }));
+    readies.push(await secondsToReady(client, node, { reference: image, key, signal }));
     report(
       `round ${round}: crictl ${pulls.at(-1)?.toFixed(2)} s, Ready ${readies.at(-1)?.toFixed(2)} s`,
     );
@@ -94,59 +87,12 @@ export const prefetch: Bench = async ({ report, signal }) => {
 };
 
 async function secondsToPull(node: SandboxNode, { signal }: Scope): Promise<number> {
-  await emptyStore(node, { signal });
+  await emptyStore(node, image, { signal });
   const start = performance.now();
   await node.crictl(["pull", image], { signal });
   const seconds = (performance.now() - start) / 1000;
-  await emptyStore(node, { signal });
+  await emptyStore(node, image, { signal });
   return seconds;
-}
-
-async function secondsToReady(
-  client: KubeClient,
-  node: SandboxNode,
-  { signal }: Scope,
-): Promise<number> {
-  const stop = new AbortController();
-  const scope = { signal: AbortSignal.any([signal, stop.signal]) };
-  const { namespace } = key;
-  const common = { client, log: silentLog, clock: systemClock };
-  const informer = new Informer({ ...common, resource: images, namespace });
-  const feed = informer.run(scope.signal);
-  await informer.synced(scope);
-  const ready = Promise.withResolvers<number>();
-  using _changes = informer.onChange(({ type, object }) => {
-    const condition = object.status?.conditions?.find((each) => each.type === "Ready");
-    if (type !== "deleted" && condition?.status === "True") ready.resolve(performance.now());
-  });
-  const timeout = AbortSignal.timeout(120_000);
-  timeout.addEventListener("abort", () => ready.reject(timeout.reason), { once: true });
-  const [repository = "", tag = ""] = image.slice(openRegistry.host.length + 1).split(":");
-  const start = performance.now();
-  const spec = { repositories: [{ name: `${openRegistry.host}/${repository}`, tags: [tag] }] };
-  const body = { apiVersion: "stvz.io/v1", kind: "Image", metadata: { ...key }, spec };
-  const path = `/apis/stvz.io/v1/namespaces/${namespace}/images`;
-  const created = await client.request({ method: "POST", path, body, signal });
-  if (created.status !== 201) throw new Error(`The Image was answered with ${created.status}`);
-  const end = await ready.promise;
-  await client.delete(images, key, { signal });
-  // The agent would pull a removed image again: it must have forgotten it first.
-  await waitFor(
-    async () => {
-      const report = `/apis/stvz.io/v1/nodereports/${node.name}`;
-      const answer = await client.request({ method: "GET", path: report, signal });
-      return !JSON.stringify(answer.body).includes(image);
-    },
-    { what: "the agent to forget the image", everyMs: 200, signal },
-  );
-  stop.abort(new Error("The Image is Ready"));
-  await feed;
-  return (end - start) / 1000;
-}
-
-/** Removes the image; containerd lets go of its layers before it answers. */
-async function emptyStore(node: SandboxNode, { signal }: Scope): Promise<void> {
-  if (await holds(node, image, { signal })) await node.crictl(["rmi", image], { signal });
 }
 
 async function idleRequests(sandbox: Sandbox, { signal }: Scope): Promise<AuditedRequest[]> {

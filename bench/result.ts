@@ -16,6 +16,8 @@ export interface BenchResult {
 
 /** A benchmark: it measures, and says on `report` what it is at. */
 export type Bench = (options: {
+  /** What stands after its name on the command line. */
+  args: readonly string[];
   report: (line: string) => void;
   signal: AbortSignal;
 }) => Promise<BenchResult>;

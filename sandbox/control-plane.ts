@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import type { Daemon } from "./daemon.ts";
 import { controlPlaneAddress, podCidr, serviceCidr, type Layout } from "./layout.ts";
+import { upstreamNames } from "./registry-hosts.ts";
 import type { Programs } from "./toolchain/build.ts";
 
 /** Namespace in which Coral runs; the audit log records what its service accounts ask. */
@@ -18,6 +19,9 @@ export const controlPlaneComponents = [
 ] as const;
 
 export type ControlPlaneComponent = (typeof controlPlaneComponents)[number];
+
+/** Left alone, these two ask for at most 50 things a second: a DaemonSet of 1,000 pods takes minutes. */
+const unhurried = ["--kube-api-qps=500", "--kube-api-burst=1000"];
 
 /** Runs a command in the control plane's network namespace. `nsenter` execs: the pid stays. */
 export function insideControlPlane(layout: Layout, argv: readonly string[]): string[] {
@@ -87,12 +91,14 @@ export function controlPlaneDaemon(
         `--cluster-signing-cert-file=${pki("ca.crt")}`,
         `--cluster-signing-key-file=${pki("ca.key")}`,
         "--allocate-node-cidrs=false",
+        ...unhurried,
       );
     case "kube-scheduler":
       return daemon(
         "kube-scheduler",
         `--kubeconfig=${pki("scheduler.kubeconfig")}`,
         "--leader-elect=false",
+        ...unhurried,
       );
     case "coredns":
       return daemon("coredns", "-conf", layout.path("Corefile"));
@@ -122,7 +128,10 @@ rules:
   - level: None
 `;
 
-/** Outside names must fail at once; CoreDNS's second block says so for every name. */
+/**
+ * Outside names must fail at once, as the last block says for every name, but those of the sandbox's
+ * own registries are found.
+ */
 function corefile(layout: Layout): string {
   return `cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {
     bind ${controlPlaneAddress}
@@ -134,6 +143,12 @@ function corefile(layout: Layout): string {
         ttl 5
     }
     cache 5
+}
+${upstreamNames.map((name) => `${name}:53`).join(" ")} {
+    bind ${controlPlaneAddress}
+    hosts {
+        ${controlPlaneAddress} ${upstreamNames.join(" ")}
+    }
 }
 .:53 {
     bind ${controlPlaneAddress}

@@ -4,20 +4,30 @@ import { join } from "node:path";
 import { coralNamespace } from "./control-plane.ts";
 import { buildCoralImage, type CoralImage } from "./images/coral-image.ts";
 import { repositoryRoot } from "./paths.ts";
-import { openRegistry } from "./registry-hosts.ts";
+import { openRegistry, upstreamHosts } from "./registry-hosts.ts";
 import type { Sandbox } from "./sandbox.ts";
 import { waitFor } from "./wait.ts";
 
 type Scope = { signal: AbortSignal };
 
+/** What an operator sets of the controller, by environment variable. */
+type Environment = Readonly<Record<string, string>>;
+
 /** Coral's image in the sandbox's registry. */
 const repository = `${openRegistry.host}/coral/coral`;
 
+/** The sandbox's registries, and their token realm, speak plain HTTP: the controller has to be told. */
+const plainHttp = upstreamHosts.map(({ host }) => host).join(",");
+
 /**
- * Builds Coral's image, pushes it and applies the manifests of `deploy/` as a user would, with
- * nothing changed but the image's name. Returns when the controller and every agent are ready.
+ * Builds Coral's image, pushes it and applies the manifests of `deploy/` as a user would, with an
+ * overlay that sets the image's name and the controller's settings and nothing else. Returns when the
+ * controller and every agent are ready.
  */
-export async function installCoral(sandbox: Sandbox, { signal }: Scope): Promise<CoralImage> {
+export async function installCoral(
+  sandbox: Sandbox,
+  { controller = {}, signal }: Scope & { controller?: Environment },
+): Promise<CoralImage> {
   const image = await buildCoralImage({ signal });
   await sandbox.push(image.folder, `${repository}:dev`, { signal });
   const folder = sandbox.layout.path("install");
@@ -29,6 +39,7 @@ export async function installCoral(sandbox: Sandbox, { signal }: Scope): Promise
     kind: "Kustomization",
     resources: ["../deploy"],
     images: [{ name: "coral", newName: repository, newTag: "dev" }],
+    patches: [environmentPatch({ CORAL_PLAIN_HTTP_REGISTRIES: plainHttp, ...controller })],
   };
   await writeFile(join(folder, "overlay/kustomization.yaml"), JSON.stringify(overlay));
   const apply = ["apply", "--server-side", "-k", join(folder, "overlay")];
@@ -41,6 +52,18 @@ export async function installCoral(sandbox: Sandbox, { signal }: Scope): Promise
   });
   await coralReady(sandbox, { signal });
   return image;
+}
+
+/** A kustomize patch that adds to the controller's environment. */
+function environmentPatch(environment: Environment): unknown {
+  const path = "/spec/template/spec/containers/0/env/-";
+  const operations = Object.entries(environment).map(([name, value]) => ({
+    op: "add",
+    path,
+    value: { name, value },
+  }));
+  const target = { kind: "Deployment", name: "coral-controller" };
+  return { target, patch: JSON.stringify(operations) };
 }
 
 /** Waits until the controller and an agent on every node are available. */

@@ -5,7 +5,7 @@ import { daemonProcsFiles } from "./cgroups.ts";
 import { kubeProxyFlags } from "./control-plane.ts";
 import type { Daemon } from "./daemon.ts";
 import { controlPlaneAddress, dnsAddress, type Layout, type NodeLayout } from "./layout.ts";
-import type { RegistryHost } from "./registry-hosts.ts";
+import { registryHosts, upstreamNames } from "./registry-hosts.ts";
 import type { Programs } from "./toolchain/build.ts";
 
 /** A node's daemons, in the order in which they start. */
@@ -21,20 +21,18 @@ export async function writeNodeConfig(
   layout: Layout,
   node: NodeLayout,
   programs: Programs,
-  registries: readonly RegistryHost[],
 ): Promise<void> {
   const folders = ["varlib", "kubelet", "pods", "containers", "cni", "cni-state", "certs.d"];
   await Promise.all(folders.map((folder) => mkdir(node.path(folder), { recursive: true })));
-  const names = [...new Set(registries.map(({ host }) => host.split(":")[0]))].join(" ");
   const files: Record<string, string> = {
     "setup.sh": setupScript(node),
     "containerd.toml": containerdConfig(node, programs),
     "kubelet.yaml": kubeletConfig(layout, node),
     "cni/10-coral.conflist": cniConfig(node),
-    hosts: `127.0.0.1 localhost\n${controlPlaneAddress} ${names}\n${node.address} ${node.name}\n`,
+    hosts: `127.0.0.1 localhost\n${controlPlaneAddress} ${upstreamNames.join(" ")}\n${node.address} ${node.name}\n`,
     "resolv.conf": `nameserver ${dnsAddress}\n`,
   };
-  for (const { host } of registries) {
+  for (const { host } of registryHosts) {
     await mkdir(node.path("certs.d", host), { recursive: true });
     files[`certs.d/${host}/hosts.toml`] = `server = "http://${host}"\n`;
   }

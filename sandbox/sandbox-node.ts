@@ -12,7 +12,6 @@ import {
   writeNodeConfig,
 } from "./node-daemons.ts";
 import { createNodePki } from "./pki.ts";
-import { registryHosts } from "./registry-hosts.ts";
 import { tearDownNode } from "./tear-down.ts";
 import type { Programs } from "./toolchain/build.ts";
 import { waitFor } from "./wait.ts";
@@ -45,7 +44,7 @@ export class SandboxNode {
     await Promise.all([
       createNodeNetwork(layout, this.layout, { signal }),
       createNodePki(layout, this.layout, { signal }),
-      writeNodeConfig(layout, this.layout, programs, registryHosts),
+      writeNodeConfig(layout, this.layout, programs),
     ]);
     const anchor = anchorDaemon(this.layout);
     await daemons.spawn(anchor);

@@ -19,12 +19,13 @@ import { Daemons, type Daemon } from "./daemon.ts";
 import { ensureDebianPackages } from "./debian-packages.ts";
 import { startForwarder } from "./forwarder/start.ts";
 import { ensureFixtureImages, fixtureReferences } from "./images/fixture-images.ts";
+import { prepareKwok } from "./kwok.ts";
 import { controlPlaneAddress, dnsAddress, Layout } from "./layout.ts";
 import { createNetwork } from "./network.ts";
 import { createPki, writeHostKubeconfig } from "./pki.ts";
 import { isAlive, thisProcess } from "./process-id.ts";
-import { openRegistry, registryHosts } from "./registry-hosts.ts";
-import { prepareRegistry } from "./registry.ts";
+import { openRegistry, registryHosts, tokenRealm } from "./registry-hosts.ts";
+import { prepareRegistry, realmDaemon, writePushConfig } from "./registry.ts";
 import { SandboxNode, type NodeContext } from "./sandbox-node.ts";
 import { readState, writeState, type SandboxState } from "./state.ts";
 import { removeOrphans, tearDown } from "./tear-down.ts";
@@ -39,6 +40,8 @@ export interface StartOptions {
   name?: string;
   /** Nodes to start with; 0 gives a control plane alone. */
   nodes: number;
+  /** Whether `start("kwok")` is to work, which simulates nodes beside the real ones. */
+  withKwok?: boolean;
   /** Whether the sandbox stays when this process ends. */
   keep?: boolean;
   /** Gets a line for each thing that takes long. */
@@ -89,7 +92,8 @@ export class Sandbox implements AsyncDisposable {
     const report = options.report ?? (() => {});
     const layout = new Layout(options.name ?? `s${process.pid}x${++started}`);
     await ensureDebianPackages({ report, signal });
-    const programs = await ensurePrograms({ report, signal });
+    const optional = options.withKwok ? ["kwok"] : [];
+    const programs = await ensurePrograms({ report, optional, signal });
     await removeOrphans({ signal });
     await refuseIfInUse(layout);
     await tearDown(layout, { signal });
@@ -232,7 +236,7 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * Pushes an OCI image layout to the open registry, past its proxy, so that it is not counted.
+   * Pushes an OCI image layout to a registry, past its proxy, so that it is not counted.
    *
    * @param reference - as nodes pull it: `registry.test:5000/coral/coral:dev`.
    */
@@ -241,14 +245,17 @@ export class Sandbox implements AsyncDisposable {
     reference: string,
     { isIndex = false, signal }: Scope & { isIndex?: boolean },
   ): Promise<void> {
-    const prefix = `${openRegistry.host}/`;
-    if (!reference.startsWith(prefix)) {
-      throw new RangeError(`Reference "${reference}" must begin with "${prefix}"`);
+    const registry = registryHosts.find(({ host }) => reference.startsWith(`${host}/`));
+    if (!registry) {
+      const hosts = registryHosts.map(({ host }) => host).join(", ");
+      throw new RangeError(`Reference "${reference}" must begin with one of: ${hosts}`);
     }
-    const name = reference.slice(prefix.length);
-    const target = `${controlPlaneAddress}:${openRegistry.backendPort}/${name}`;
+    const name = reference.slice(registry.host.length + 1);
+    const target = `${controlPlaneAddress}:${registry.backendPort}/${name}`;
     const flags = ["push", "--insecure", ...(isIndex ? ["--index"] : [])];
-    await this.exec([this.programs.file("crane"), ...flags, folder, target], { signal });
+    const repository = name.slice(0, name.lastIndexOf(":"));
+    const env = { DOCKER_CONFIG: await writePushConfig(this.layout, registry, repository) };
+    await this.exec([this.programs.file("crane"), ...flags, folder, target], { env, signal });
   }
 
   /** Lets the sandbox stay when this process ends; `npm run sandbox -- down` removes it. */
@@ -280,6 +287,7 @@ export class Sandbox implements AsyncDisposable {
     ]);
     for (const id of ["etcd", "kube-apiserver"]) await this.#spawn(id);
     for (const { id } of registryHosts) await this.#spawn(id);
+    await this.#spawn(tokenRealm.id);
     await this.#spawn("upstream");
     const [apiServer = 0, registry = 0] = await startForwarder(
       "forwarder",
@@ -340,6 +348,7 @@ export class Sandbox implements AsyncDisposable {
     if (component) return controlPlaneDaemon(component, layout, programs);
     const registry = registryHosts.find((host) => host.id === id);
     if (registry) return prepareRegistry(layout, registry, programs);
+    if (id === tokenRealm.id) return realmDaemon(layout);
     if (id === "upstream") {
       await rm(layout.path("upstream.sock"), { force: true }); // A killed one leaves its socket.
       return upstreamDaemon(layout);
@@ -349,6 +358,7 @@ export class Sandbox implements AsyncDisposable {
       const flags = kubeProxyFlags(join(layout.pki, "proxy.kubeconfig"), node);
       return { id, argv: insideControlPlane(layout, [programs.file("kube-proxy"), ...flags]) };
     }
+    if (id === "kwok") return prepareKwok(layout, programs);
     throw new RangeError(`Sandbox "${this.name}" has no component "${id}"`);
   }
 

@@ -11,6 +11,8 @@ const types = [
   "runtime.v1.ImageService.PullImage",
   "runtime.v1.ImageService.RemoveImage",
   "runtime.v1.ImageService.ImageFsInfo",
+  "containerd.services.content.v1.Content.ListStatuses",
+  "containerd.services.content.v1.Content.Read",
   "containerd.services.events.v1.Events.Subscribe",
   "containerd.services.images.v1.ImageCreate",
   "containerd.services.images.v1.ImageUpdate",

@@ -4,9 +4,9 @@
  */
 export const layers: readonly (readonly string[])[] = [
   ["async", "telemetry", "oci"],
-  ["config", "lifecycle", "http", "kube", "cri"],
+  ["config", "lifecycle", "http", "kube", "cri", "remote"],
   ["api"],
-  ["agent", "controller"],
+  ["agent", "controller", "admission"],
   ["cmd"],
   ["sandbox"],
   ["test"],

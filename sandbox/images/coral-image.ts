@@ -1,8 +1,8 @@
 import { createHash } from "node:crypto";
 import { cp, link, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 
-import { build } from "esbuild";
+import { build, type OutputFile } from "esbuild";
 
 import packageJson from "#package.json" with { type: "json" };
 import { repositoryRoot } from "#sandbox/paths.ts";
@@ -17,20 +17,20 @@ export interface CoralImage {
   folder: string;
   /** Compressed size of all layers: what a node downloads. */
   sizeBytes: number;
-  /** Size of the one file that is Coral. */
+  /** Size of the files that are Coral. */
   bundleBytes: number;
 }
 
 /**
- * Makes Coral's image without a daemon: the C libraries, Node and one bundled file. It has no shell
- * and no package manager. The layers below the bundle are made once and kept.
+ * Makes Coral's image without a daemon: the C libraries, Node and the bundle. It has no shell and no
+ * package manager. The layers below the bundle are made once and kept.
  */
 export async function buildCoralImage({ signal }: Scope): Promise<CoralImage> {
   const bundle = await bundleCoral();
   const base = await ensureBase({ signal });
   const layers = parseLayers(await readFile(join(base, "layers.json"), "utf8"));
   const { version } = packageJson;
-  const key = ["2", version, base, createHash("sha256").update(bundle).digest("hex")];
+  const key = ["2", version, base, hashOf(bundle)];
   const assemble = async (folder: string): Promise<void> => {
     const layout = await ImageLayout.create(folder);
     for (const name of await readdir(join(base, "blobs/sha256"))) {
@@ -38,7 +38,9 @@ export async function buildCoralImage({ signal }: Scope): Promise<CoralImage> {
     }
     const root = join(folder, "app-root");
     await mkdir(join(root, "app"), { recursive: true });
-    await writeFile(join(root, "app/coral.js"), bundle);
+    for (const { path, contents } of bundle) {
+      await writeFile(join(root, "app", basename(path)), contents);
+    }
     await writeFile(join(root, "app/package.json"), '{"type":"module"}'); // Else Node parses it twice.
     await cp(join(repositoryRoot, "LICENSE"), join(root, "app/LICENSE"));
     const app = await layout.addLayer(root, { signal });
@@ -65,13 +67,21 @@ export async function buildCoralImage({ signal }: Scope): Promise<CoralImage> {
   };
   const folder = await cachedFolder("coral", key, assemble, { signal });
   const sizeBytes = Number(await readFile(join(folder, "size.json"), "utf8"));
-  return { folder, sizeBytes, bundleBytes: bundle.length };
+  const bundleBytes = bundle.reduce((sum, { contents }) => sum + contents.length, 0);
+  return { folder, sizeBytes, bundleBytes };
 }
 
 /** A younger generation of this size keeps the agent's resident memory near to bare Node's. */
 const nodeFlags = ["--max-semi-space-size=1"];
 
-async function bundleCoral(): Promise<Uint8Array> {
+function hashOf(files: readonly OutputFile[]): string {
+  const hash = createHash("sha256");
+  for (const { path, contents } of files) hash.update(`${basename(path)}\n`).update(contents);
+  return hash.digest("hex");
+}
+
+/** Bundles Coral in a few files: a role does not load what only another one needs. */
+async function bundleCoral(): Promise<OutputFile[]> {
   const result = await build({
     entryPoints: [join(repositoryRoot, "src/cmd/main.ts")],
     absWorkingDir: repositoryRoot,
@@ -82,12 +92,16 @@ async function bundleCoral(): Promise<Uint8Array> {
     minifyWhitespace: true,
     minifySyntax: true, // Names stay, so that a stack trace can be read.
     legalComments: "none",
+    splitting: true,
+    entryNames: "coral",
+    // Packages that are CommonJS ask for Node's own modules by `require`.
+    banner: {
+      js: 'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+    },
     write: false,
-    outfile: "coral.js",
+    outdir: "app",
   });
-  const [file] = result.outputFiles;
-  if (!file) throw new Error("esbuild made no file");
-  return file.contents;
+  return result.outputFiles;
 }
 
 async function ensureBase({ signal }: Scope): Promise<string> {

@@ -11,6 +11,8 @@ import { toolSets, type ToolSet } from "./tool-sets.ts";
 export interface BuildOptions {
   /** Gets a line for each thing a person who waits wants to know. */
   report: (line: string) => void;
+  /** Names of the optional sets that are wanted too. */
+  optional?: readonly string[];
   signal: AbortSignal;
 }
 
@@ -43,7 +45,8 @@ export class Programs {
 }
 
 /**
- * Makes sure that every program of the sandbox is there, building what is missing.
+ * Makes sure that every program of the sandbox is there, building what is missing. Programs of
+ * optional sets have a place, but are there only if somebody asked for them once.
  *
  * A set is kept under a name made from all that goes into it, so a changed `go.sum` builds anew
  * and an old checkout still finds its own. It appears by one rename: an interrupted build leaves
@@ -51,7 +54,11 @@ export class Programs {
  *
  * @throws {Error} with the compiler's last lines if a set does not build.
  */
-export async function ensurePrograms({ report, signal }: BuildOptions): Promise<Programs> {
+export async function ensurePrograms({
+  report,
+  optional = [],
+  signal,
+}: BuildOptions): Promise<Programs> {
   const own = process.env["CORAL_SANDBOX_BIN"];
   const folders = new Map<string, string>();
   const missing: { set: ToolSet; folder: string }[] = [];
@@ -66,7 +73,8 @@ export async function ensurePrograms({ report, signal }: BuildOptions): Promise<
     goVersion ??= await findGoVersion(signal);
     const folder = join(toolsFolder(), `${set.name}-${await keyOf(set, goVersion)}`);
     for (const name of names) folders.set(name, folder);
-    if (!(await haveAll(folder, names))) missing.push({ set, folder });
+    const isWanted = !set.isOptional || optional.includes(set.name);
+    if (isWanted && !(await haveAll(folder, names))) missing.push({ set, folder });
   }
   if (missing.length > 0) await buildAll(missing, { report, signal });
   return new Programs(folders);

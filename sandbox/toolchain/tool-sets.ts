@@ -10,6 +10,8 @@ export interface ToolSet {
   variables?: Readonly<Record<string, string>>;
   /** Architectures to build for besides the machine's own; binaries get a suffix: `hello-arm64`. */
   alsoFor?: readonly string[];
+  /** Built only for who asks for it by name: most sandboxes do without. */
+  isOptional?: true;
   /** Build time on two cores with empty caches, in seconds: for the estimate, not a limit. */
   estimateSeconds: number;
 }
@@ -99,5 +101,12 @@ export const toolSets: readonly ToolSet[] = [
       "k8s.io/client-go/pkg/version.gitVersion": kubernetesVersion,
     },
     estimateSeconds: 420,
+  },
+  {
+    name: "kwok",
+    programs: { kwok: "sigs.k8s.io/kwok/cmd/kwok" },
+    cgo: false,
+    isOptional: true,
+    estimateSeconds: 120,
   },
 ];

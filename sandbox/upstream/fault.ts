@@ -1,3 +1,5 @@
+import type { SentLogin } from "./login.ts";
+
 /**
  * What goes wrong with requests to a registry. Each fault concerns the requests that it matches and
  * the first fault that matches a request is the one that happens.
@@ -34,11 +36,13 @@ export type FaultKind =
 export interface RequestRecord {
   /** Milliseconds since the epoch. */
   time: number;
+  /** Address that it came from: a node's own, or a pod's. */
+  from: string;
   host: string;
   method: string;
   path: string;
-  /** The `Authorization` header as sent: only the logins of tests are ever sent here. */
-  authorization?: string;
+  /** Who it said that it comes from; without it nobody. */
+  login?: SentLogin;
   /** Answer's status; 0 while there was none. */
   status: number;
   /** Bytes of the answer's body so far. */

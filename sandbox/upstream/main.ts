@@ -1,4 +1,4 @@
-// The proxy before the sandbox's registries. It runs inside the control plane's network namespace,
+// The proxy before the sandbox's registries and their token realm. It runs inside the control plane's network namespace,
 // notes every request and makes faults happen as its control socket says.
 import { once } from "node:events";
 import {
@@ -9,13 +9,15 @@ import {
   type Server,
   type ServerResponse,
 } from "node:http";
-import { Transform, type TransformCallback } from "node:stream";
+import { Readable, Transform, type TransformCallback } from "node:stream";
+import { text } from "node:stream/consumers";
 import { pipeline } from "node:stream/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { controlPlaneAddress } from "#sandbox/layout.ts";
-import { registryHosts, type RegistryHost } from "#sandbox/registry-hosts.ts";
+import { upstreamHosts, type UpstreamHost } from "#sandbox/registry-hosts.ts";
 import { findFault, type Fault, type RequestRecord } from "./fault.ts";
+import { loginOfForm, loginOfHeader } from "./login.ts";
 
 /** Older requests are forgotten: enough for any test, and a bound for a sandbox that stays up. */
 const maxRecords = 50_000;
@@ -26,48 +28,51 @@ if (!controlSocket) throw new Error("Usage: main.ts CONTROL_SOCKET");
 let faults: Fault[] = [];
 let records: RequestRecord[] = [];
 const backends = new Agent({ keepAlive: true });
-const listeners = new Map<RegistryHost, Server>();
+const listeners = new Map<UpstreamHost, Server>();
 
 await applyRefusals();
 const controls = createServer((request, response) => void control(request, response));
 await once(controls.listen(controlSocket), "listening");
 
-/** Opens or closes each registry's address, as the faults of kind `refuse` say. */
+/** Opens or closes each host's address, as the faults of kind `refuse` say. */
 async function applyRefusals(): Promise<void> {
-  for (const registry of registryHosts) {
+  for (const upstream of upstreamHosts) {
     const refuses = faults.some(
-      ({ kind, host }) => kind === "refuse" && (host ?? registry.host) === registry.host,
+      ({ kind, host }) => kind === "refuse" && (host ?? upstream.host) === upstream.host,
     );
-    const listener = listeners.get(registry);
+    const listener = listeners.get(upstream);
     if (refuses && listener) {
-      listeners.delete(registry);
+      listeners.delete(upstream);
       listener.close();
       listener.closeAllConnections();
       await once(listener, "close");
     } else if (!refuses && !listener) {
-      const opened = createServer((request, response) => void proxy(registry, request, response));
+      const opened = createServer((request, response) => void proxy(upstream, request, response));
       opened.requestTimeout = 0;
-      listeners.set(registry, opened);
-      await once(opened.listen(registry.port, controlPlaneAddress), "listening");
+      listeners.set(upstream, opened);
+      await once(opened.listen(upstream.port, controlPlaneAddress), "listening");
     }
   }
 }
 
 async function proxy(
-  registry: RegistryHost,
+  upstream: UpstreamHost,
   request: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
   const { method = "GET", url: path = "/" } = request;
-  const { authorization } = request.headers;
-  const fault = findFault(faults, { host: registry.host, method, path });
+  const fault = findFault(faults, { host: upstream.host, method, path });
   if (fault?.times !== undefined) fault.times--;
+  const form = isForm(request) ? await text(request).catch(() => "") : undefined;
+  const login =
+    loginOfHeader(request.headers.authorization) ?? loginOfForm(new URLSearchParams(form));
   const record: RequestRecord = {
     time: Date.now(),
-    host: registry.host,
+    from: request.socket.remoteAddress ?? "",
+    host: upstream.host,
     method,
     path,
-    ...(authorization && { authorization }),
+    ...(login && { login }),
     status: 0,
     sentBytes: 0,
     ...(fault && { fault: fault.kind }),
@@ -84,14 +89,17 @@ async function proxy(
   try {
     const backend = httpRequest({
       host: controlPlaneAddress,
-      port: registry.backendPort,
+      port: upstream.backendPort,
       method,
       path,
       headers: request.headers, // The host stays: a registry makes its upload addresses from it.
       agent: backends,
     });
     const answered = once(backend, "response");
-    await Promise.all([pipeline(request, backend), answered]);
+    await Promise.all([
+      pipeline(form === undefined ? request : Readable.from([form]), backend),
+      answered,
+    ]);
     const [answer]: IncomingMessage[] = await answered;
     if (!answer) throw new Error("No answer");
     record.status = answer.statusCode ?? 0;
@@ -100,6 +108,11 @@ async function proxy(
   } catch {
     response.destroy();
   }
+}
+
+/** Whether a request's body may hold a login: a client of a token realm sends a form. */
+function isForm({ headers }: IncomingMessage): boolean {
+  return headers["content-type"]?.startsWith("application/x-www-form-urlencoded") ?? false;
 }
 
 /** Passes a body on, counts its bytes, and does to it what a fault says. */

@@ -5,6 +5,8 @@ import { text } from "node:stream/consumers";
 import { insideControlPlane } from "#sandbox/control-plane.ts";
 import type { Daemon } from "#sandbox/daemon.ts";
 import type { Layout } from "#sandbox/layout.ts";
+import { writeLogins } from "#sandbox/logins.ts";
+import type { RegistryHost, RegistryLogin } from "#sandbox/registry-hosts.ts";
 import type { Fault, RequestRecord } from "./fault.ts";
 
 /** How the proxy before the registries is started. */
@@ -20,10 +22,10 @@ function controlSocketOf(layout: Layout): string {
 
 /** The sandbox's stand-in for the internet: what it was asked, and what goes wrong with it. */
 export class Upstream {
-  readonly #socketPath: string;
+  readonly #layout: Layout;
 
   constructor(layout: Layout) {
-    this.#socketPath = controlSocketOf(layout);
+    this.#layout = layout;
   }
 
   /** Makes exactly these faults happen from now on; none ends them all. */
@@ -42,12 +44,23 @@ export class Upstream {
     await this.#ask("DELETE", "/requests", signal);
   }
 
+  /**
+   * Makes exactly these the logins of a registry that asks for one, from its next request on. Tokens
+   * that its realm has given stay good for their minute.
+   */
+  async setLogins(registry: RegistryHost, logins: readonly RegistryLogin[]): Promise<void> {
+    await writeLogins(this.#layout, registry, logins);
+  }
+
   async #ask(method: string, path: string, signal: AbortSignal, body?: string): Promise<string> {
     const scope = AbortSignal.any([signal, AbortSignal.timeout(10_000)]);
     const { promise, resolve, reject } = Promise.withResolvers<string>();
-    request({ socketPath: this.#socketPath, method, path, signal: scope }, (response) => {
-      text(response).then(resolve, reject);
-    })
+    request(
+      { socketPath: controlSocketOf(this.#layout), method, path, signal: scope },
+      (response) => {
+        text(response).then(resolve, reject);
+      },
+    )
       .on("error", reject)
       .end(body);
     return promise;

@@ -1,46 +1,30 @@
-import { isDeepStrictEqual } from "node:util";
-
 import type { ImagePlan } from "#api/v1/image-plan.ts";
-import type { NodeReportStatus, ReportedImage } from "#api/v1/node-report.ts";
+import type { NodeReport } from "#api/v1/node-report.ts";
 import { isAbort } from "#async/abort.ts";
+import { fullJitter } from "#async/backoff.ts";
 import type { Clock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
-import type { Informer } from "#kube/informer.ts";
-import type { KubeObject, Node } from "#kube/types.ts";
+import type { Node } from "#kube/types.ts";
 import type { Log } from "#telemetry/log.ts";
 import { concernsImage, failureOf, ImageNotListedError } from "./failure.ts";
-import type { PullRequest } from "./fair-share.ts";
-import { Inventory, nameInRuntime } from "./inventory.ts";
+import type { Feed } from "./feed.ts";
+import { Inventory, nameInRuntime, type HeldImage } from "./inventory.ts";
+import { Ledger } from "./ledger.ts";
 import { mayPull } from "./may-pull.ts";
 import type { AgentMetrics } from "./metrics.ts";
-import { owedBy, type Owed, type OwedImage } from "./owed.ts";
+import type { OwedImage } from "./owed.ts";
 import { PullQueue } from "./pull-queue.ts";
+import { Puller, type PullerDeps } from "./puller.ts";
 import type { ReportStore } from "./report-store.ts";
 import { ReportWriter, type DesiredReport } from "./report-writer.ts";
 import { reportStatus } from "./report.ts";
 import { RuntimeWatch } from "./runtime-watch.ts";
 import type { Runtime } from "./runtime.ts";
-import {
-  failed,
-  found,
-  missing,
-  newlyOwed,
-  postponed,
-  renewed,
-  restored,
-  type RetryPolicy,
-  type TrackedImage,
-} from "./tracked-image.ts";
+import { failed, found, postponed, type RetryPolicy, type TrackedImage } from "./tracked-image.ts";
 import { Wake } from "./wake.ts";
 
 /** The longest that the last report may hold up the end of the process. */
 const flushTimeoutMs = 2_000;
-
-/** What an earlier process reported, by reference. */
-type Earlier = ReadonlyMap<string, { reported: ReportedImage; isSamePlan: boolean }>;
-
-/** What an informer offers the agent. Somebody else runs it: several agents may share one. */
-export type Feed<T extends KubeObject> = Pick<Informer<T>, "get" | "list" | "onChange" | "synced">;
 
 export interface AgentSettings {
   readonly nodeName: string;
@@ -56,11 +40,13 @@ export interface AgentSettings {
   readonly backoffMaxMs: number;
 }
 
-export interface AgentDeps {
+export interface AgentDeps extends Pick<PullerDeps, "logins" | "slots" | "stalls" | "disk"> {
   runtime: Runtime;
   plans: Feed<ImagePlan>;
   /** Has the agent's own Node, and perhaps others. */
   nodes: Feed<Node>;
+  /** Has the agent's own NodeReport, and perhaps others. */
+  ownReport: Feed<NodeReport>;
   reports: ReportStore;
   clock: Clock;
   random: () => number;
@@ -81,22 +67,16 @@ export class Agent {
   readonly #policy: RetryPolicy;
   readonly #inventory = new Inventory();
   readonly #runtimeWatch: RuntimeWatch;
+  readonly #ledger: Ledger;
+  readonly #puller: Puller;
   readonly #queue: PullQueue;
   readonly #writer: ReportWriter;
   readonly #wake: Wake;
-
-  readonly #tracked = new Map<string, TrackedImage>();
-  #owed: Owed = { images: new Map(), observedPlan: "", problems: [] };
-  #labels: Readonly<Record<string, string>> = {};
   #arePlansNew = true;
-  #problems: ReadonlySet<string> = new Set();
-
-  /** What an earlier process reported, until this one has worked out for itself what it owes. */
-  #earlier: NodeReportStatus | undefined;
   #waitingFor: string | undefined = "the caches and the container runtime";
 
   constructor(settings: AgentSettings, deps: AgentDeps) {
-    const { runtime, reports: store, clock, random, log, metrics } = deps;
+    const { runtime, clock, random, log, metrics } = deps;
     this.#settings = settings;
     this.#deps = deps;
     this.#policy = {
@@ -114,6 +94,16 @@ export class Agent {
       inventory: this.#inventory,
       onChange: () => this.#wake.notify(),
     });
+    this.#ledger = new Ledger({
+      policy: this.#policy,
+      log,
+      onChange: (change) => this.#writer.request(change),
+    });
+    this.#puller = new Puller({
+      ...deps,
+      timeoutMs: settings.pullTimeoutMs,
+      patience: settings.errorThreshold,
+    });
     this.#queue = new PullQueue({
       concurrency: settings.pullConcurrency,
       clock,
@@ -122,7 +112,9 @@ export class Agent {
     });
     this.#writer = new ReportWriter({
       ...common,
-      store,
+      nodeName: settings.nodeName,
+      store: deps.reports,
+      feed: deps.ownReport,
       writes: metrics.reportWrites,
       desired: () => this.#desiredReport(),
     });
@@ -166,7 +158,7 @@ export class Agent {
       nodes.synced({ signal }),
     ]);
     while (this.#runtimeWatch.version === undefined) await this.#wake.wait({ signal });
-    this.#earlier = earlier;
+    this.#ledger.restore(earlier);
     this.#waitingFor = undefined;
     await using group = new TaskGroup(signal);
     await Promise.all([
@@ -179,7 +171,8 @@ export class Agent {
   async #reconcileAgainAndAgain(signal: AbortSignal): Promise<void> {
     for (;;) {
       this.#reconcile();
-      await this.#wake.wait({ signal });
+      const timeoutMs = this.#ownNode() && this.#ledger.untilCalmMs(this.#deps.clock.now());
+      await this.#wake.wait({ signal, timeoutMs });
     }
   }
 
@@ -191,15 +184,14 @@ export class Agent {
       this.#queue.replace([], { isHeld: true, isOwed: () => true });
       return;
     }
-    this.#owe(node);
     const now = this.#deps.clock.now();
-    for (const image of this.#tracked.values()) {
-      const held = this.#inventory.find(image.reference);
-      this.#track(held ? found(image, held, now) : missing(image, now, this.#policy));
-    }
-    this.#queue.replace(this.#pullRequests(), {
+    const arePlansNew = this.#arePlansNew;
+    this.#arePlansNew = false;
+    this.#ledger.owe(this.#deps.plans, node.metadata.labels ?? {}, { arePlansNew, now });
+    this.#ledger.compare(this.#inventory, now);
+    this.#queue.replace(this.#ledger.requests(), {
       isHeld: !mayPull(node).isAllowed || !this.#runtimeWatch.isConnected,
-      isOwed: (reference) => this.#owed.images.has(reference),
+      isOwed: (reference) => this.#ledger.owed(reference) !== undefined,
     });
     this.#writer.request({ isUrgent: !this.#writer.isWritten });
   }
@@ -208,117 +200,80 @@ export class Agent {
     return this.#deps.nodes.get(this.#settings.nodeName);
   }
 
-  /** Works out what the node owes, if a plan or a label has changed. */
-  #owe({ metadata: { labels = {} } }: Node): void {
-    if (!this.#arePlansNew && isDeepStrictEqual(labels, this.#labels)) return;
-    this.#arePlansNew = false;
-    this.#labels = labels;
-    const before = this.#owed;
-    this.#owed = owedBy(this.#deps.plans.list(), labels);
-    this.#tellProblems(this.#owed.problems);
-
-    for (const reference of this.#tracked.keys()) {
-      if (!this.#owed.images.has(reference)) this.#tracked.delete(reference);
-    }
-    const earlier = this.#takeEarlier();
-    const now = this.#deps.clock.now();
-    for (const { reference, version } of this.#owed.images.values()) {
-      const image = this.#tracked.get(reference);
-      if (!image) this.#tracked.set(reference, this.#begin(reference, earlier, now));
-      else if (before.images.get(reference)?.version !== version) {
-        this.#tracked.set(reference, renewed(image, now));
-      }
-    }
-  }
-
-  #takeEarlier(): Earlier {
-    const { images = [], observedPlan } = this.#earlier ?? {};
-    this.#earlier = undefined;
-    const isSamePlan = observedPlan === this.#owed.observedPlan;
-    return new Map(images.map((reported) => [reported.reference, { reported, isSamePlan }]));
-  }
-
-  #begin(reference: string, earlier: Earlier, now: Date): TrackedImage {
-    const known = earlier.get(reference);
-    if (!known) return newlyOwed(reference, now);
-    const { reported, isSamePlan } = known;
-    return restored(reported, { isSamePlan, now, policy: this.#policy });
-  }
-
-  /** Logs each problem once, as long as it lasts. */
-  #tellProblems(problems: readonly string[]): void {
-    for (const problem of problems) {
-      if (!this.#problems.has(problem)) this.#deps.log.warn("part of a plan ignored", { problem });
-    }
-    this.#problems = new Set(problems);
-  }
-
-  /** Remembers how an image is doing now. That it is there, or has failed for good, is urgent news. */
-  #track(image: TrackedImage): void {
-    const before = this.#tracked.get(image.reference);
-    if (image === before) return;
-    this.#tracked.set(image.reference, image);
-    const isUrgent = image.state !== before?.state && image.state !== "pending";
-    this.#writer.request({ isUrgent });
-    if (image.finding?.reason === "Removed" && before?.state === "available") {
-      this.#deps.log.info("image was removed from the node", { image: image.reference });
-    }
-  }
-
-  #pullRequests(): PullRequest[] {
-    const requests: PullRequest[] = [];
-    for (const { reference, state, attempts, dueMs } of this.#tracked.values()) {
-      const owed = this.#owed.images.get(reference);
-      if (state === "available" || !owed) continue;
-      const { namespaces, priority } = owed;
-      requests.push({ reference, namespaces, priority, isRetry: attempts > 0, dueMs });
-    }
-    return requests;
-  }
-
   /** Pulls one image for the queue, and draws the conclusions before it returns. */
   async #pull(reference: string, { signal }: { signal: AbortSignal }): Promise<void> {
-    const { runtime, clock, log, metrics } = this.#deps;
-    const { pullTimeoutMs: timeoutMs } = this.#settings;
-    const asked = this.#owed.images.get(reference);
+    const { clock, log, metrics } = this.#deps;
+    const asked = this.#ledger.owed(reference);
+    const image = this.#ledger.get(reference);
+    if (!asked || !image) return;
     const startedMs = clock.now().getTime();
     const seconds = (): number => (clock.now().getTime() - startedMs) / 1_000;
     try {
-      await runtime.pull(reference, { timeoutMs, signal });
-      const image = await runtime.imageStatus(nameInRuntime(reference), { signal });
-      signal.throwIfAborted(); // No longer owed, however it ended.
-      if (image) this.#inventory.learn(image);
-      if (!this.#inventory.find(reference)) throw new ImageNotListedError(reference);
-      metrics.pullSeconds.observe({ result: "ok" }, seconds());
-      log.info("image pulled", { image: reference, durationSeconds: seconds() });
+      const { attempts, postponements } = image;
+      const node = this.#ownNode();
+      const outcome = await this.#puller.pull(asked, { node, attempts, postponements, signal });
+      if (outcome.isDone) {
+        this.#finish(asked, await this.#pulled(reference, signal));
+        metrics.pullSeconds.observe({ result: "ok" }, seconds());
+        log.info("image pulled", { image: reference, durationSeconds: seconds() });
+      } else {
+        const { why, retryAfterMs } = outcome;
+        metrics.pullsPostponed.inc({ reason: why.reason });
+        log.debug("image not pulled yet", { image: reference, ...why });
+        this.#conclude(asked, (image, nowMs) =>
+          postponed(image, { dueMs: nowMs + retryAfterMs, why }),
+        );
+      }
     } catch (error) {
       if (signal.aborted) {
         metrics.pullSeconds.observe({ result: "cancelled" }, seconds());
         return;
       }
       metrics.pullSeconds.observe({ result: "error" }, seconds());
-      this.#fail(reference, error, asked);
+      this.#fail(asked, error);
     }
     // Now and not when the loop comes round: the queue must not take up what has just ended.
     this.#reconcile();
   }
 
-  #fail(reference: string, error: unknown, asked: OwedImage | undefined): void {
+  /** Finds in the runtime what a pull has brought. */
+  async #pulled(reference: string, signal: AbortSignal): Promise<HeldImage> {
+    const image = await this.#deps.runtime.imageStatus(nameInRuntime(reference), { signal });
+    signal.throwIfAborted(); // No longer owed, however it ended.
+    if (image) this.#inventory.learn(image);
+    const held = this.#inventory.find(reference);
+    if (!held) throw new ImageNotListedError(reference);
+    return held;
+  }
+
+  #finish({ reference }: OwedImage, held: HeldImage): void {
+    this.#deps.metrics.pulledBytes.inc({}, held.sizeBytes);
+    const image = this.#ledger.get(reference);
+    const expected = this.#ledger.owed(reference); // As it is by now.
+    if (!image || !expected) return;
+    const now = this.#deps.clock.now();
+    this.#ledger.set(found(image, held, { expected, now, policy: this.#policy, wasPulled: true }));
+  }
+
+  #fail(asked: OwedImage, error: unknown): void {
     const { clock, log, metrics } = this.#deps;
-    const image = this.#tracked.get(reference);
-    if (!image) return;
+    const { reference } = asked;
     const failure = failureOf(error);
     const { reason } = failure;
     metrics.pullFailures.inc({ reason });
-    const attempt = image.attempts + 1;
+    const attempt = (this.#ledger.get(reference)?.attempts ?? 0) + 1;
     log.warn("image not pulled", { image: reference, attempt, reason, error });
-    // What was asked for changed meanwhile: this outcome belongs to what was asked before.
-    if (this.#owed.images.get(reference)?.version !== asked?.version) return;
-    this.#track(
-      concernsImage(failure)
-        ? failed(image, failure, clock.now(), this.#policy)
-        : postponed(image, clock.now(), this.#policy),
-    );
+    this.#conclude(asked, (image, nowMs) => {
+      if (concernsImage(failure)) return failed(image, failure, clock.now(), this.#policy);
+      return postponed(image, { dueMs: nowMs + fullJitter(1, this.#policy) });
+    });
+  }
+
+  /** Notes how a pull ended, unless what was asked for has changed meanwhile: that was another pull. */
+  #conclude(asked: OwedImage, next: (image: TrackedImage, nowMs: number) => TrackedImage): void {
+    const image = this.#ledger.get(asked.reference);
+    if (!image || this.#ledger.owed(asked.reference)?.version !== asked.version) return;
+    this.#ledger.set(next(image, this.#deps.clock.now().getTime()));
   }
 
   #desiredReport(): DesiredReport | undefined {
@@ -328,12 +283,12 @@ export class Agent {
       return undefined;
     }
     const status = reportStatus({
-      images: this.#tracked.values(),
+      images: this.#ledger.images(),
       permission: mayPull(node),
       errorThreshold: this.#settings.errorThreshold,
       runtime,
       agentVersion: this.#settings.agentVersion,
-      observedPlan: this.#owed.observedPlan,
+      observedPlan: this.#ledger.observedPlan,
     });
     return { nodeUid: node.metadata.uid, status };
   }

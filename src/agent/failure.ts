@@ -10,9 +10,15 @@ export const failureReasons = [
   "DiskFull",
   "RuntimeUnavailable",
   "TimedOut",
+  "Stalled",
   "NotListed",
   "Unknown",
 ] as const;
+
+/** What a pull that has not begun waits for, as reports have it. */
+export const waitReasons = ["InsufficientDisk", "WaitingForSlot", "NoCredentials"] as const;
+
+export type WaitReason = (typeof waitReasons)[number];
 
 export type FailureReason = (typeof failureReasons)[number];
 
@@ -44,11 +50,28 @@ export class ImageNotListedError extends Error {
   }
 }
 
+/** A pull was given up because nothing came for so long. Another try may meet a better connection. */
+export class PullStalledError extends Error {
+  override readonly name = "PullStalledError";
+  readonly code = "PULL_STALLED";
+  readonly retryable = true;
+  readonly seconds: number;
+
+  constructor(reference: string, timeoutMs: number) {
+    const seconds = Math.round(timeoutMs / 1_000);
+    super(`Cannot pull image "${reference}": nothing came for ${seconds} s`);
+    this.seconds = seconds;
+  }
+}
+
 /** Says in a report's words how a pull failed. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof PullError) return { reason: reasons[error.code], message: error.reason };
   if (error instanceof ImageNotListedError) {
     return { reason: "NotListed", message: "pulled, but the runtime does not list it" };
+  }
+  if (error instanceof PullStalledError) {
+    return { reason: "Stalled", message: `nothing came for ${error.seconds} s` };
   }
   if (error instanceof RuntimeUnavailableError) {
     return { reason: "RuntimeUnavailable", message: error.message };

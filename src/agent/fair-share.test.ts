@@ -10,11 +10,14 @@ function aRequest(
   reference: string,
   more: Partial<PullRequest> = {},
 ): PullRequest {
-  return { reference, namespaces: [namespace], priority: 0, isRetry: false, dueMs: 0, ...more };
+  const host = `${reference}.example`; // A registry of its own.
+  const usual = { priority: 0, isRetry: false, dueMs: 0 };
+  return { reference, host, namespaces: [namespace], ...usual, ...more };
 }
 
 function running(namespace: string, isRetry = false): RunningPull {
-  return { reference: `${namespace}-running`, namespace, isRetry };
+  const reference = `${namespace}-running`;
+  return { reference, host: `${reference}.example`, namespace, isRetry };
 }
 
 function next(waiting: PullRequest[], turn: Partial<Parameters<typeof nextPull>[1]> = {}): string {
@@ -96,6 +99,63 @@ describe("nextPull()", () => {
           waiting = waiting.filter((request) => request !== chosen.request);
         }
         assert.deepEqual([...lastTurns.keys()].sort(), [...names].sort());
+      }),
+    );
+  });
+
+  test("gives a registry half of the slots, and at least one", () => {
+    const pull = { ...running("a"), host: "slow.io" };
+    const waiting = [aRequest("a", "a1", { host: "slow.io" })];
+
+    assert.equal(next(waiting, { concurrency: 4, running: [pull] }), "a1");
+    assert.equal(next(waiting, { concurrency: 4, running: [pull, pull] }), "nothing");
+    assert.equal(next(waiting, { concurrency: 3, running: [pull] }), "nothing");
+    assert.equal(next(waiting, { concurrency: 1 }), "a1");
+  });
+
+  test("gives a namespace that has no slot one beyond that half, but not the last one", () => {
+    const hanging = { ...running("a"), host: "slow.io" };
+    const waiting = [aRequest("b", "b1", { host: "slow.io" })];
+
+    assert.equal(next(waiting, { concurrency: 4, running: [hanging, hanging] }), "b1");
+    const other = { ...running("c"), host: "slow.io" };
+    assert.equal(next(waiting, { concurrency: 4, running: [hanging, hanging, other] }), "nothing");
+    assert.equal(next(waiting, { concurrency: 2, running: [hanging] }), "nothing");
+  });
+
+  test("lets no registry that hangs keep another one's image waiting", () => {
+    // With two slots, one is kept from a namespace, whatever its registries.
+    const concurrency = fc.integer({ min: 3, max: 20 });
+    const requests = fc.array(
+      fc.record({
+        namespace: fc.constantFrom("a", "b", "c"),
+        priority: fc.integer({ min: -9, max: 9 }),
+        isRetry: fc.boolean(),
+      }),
+      { maxLength: 60 },
+    );
+    fc.assert(
+      fc.property(concurrency, requests, (concurrency, requests) => {
+        const hanging: RunningPull[] = [];
+        const lastTurns = new Map<string, number>();
+        const waiting = requests.map(({ namespace, ...more }, index) =>
+          aRequest(namespace, `${index}`, { ...more, host: "hangs.io" }),
+        );
+        const take = (from: PullRequest[]): PullRequest | undefined => {
+          const turn = { running: hanging, concurrency, lastTurns, nowMs: 0 };
+          const { request, namespace } = nextPull(from, turn) ?? {};
+          if (!request || namespace === undefined) return undefined;
+          const { reference, host, isRetry } = request;
+          hanging.push({ reference, host, namespace, isRetry });
+          lastTurns.set(namespace, hanging.length);
+          return request;
+        };
+        while (take(waiting));
+
+        for (const its of Map.groupBy(hanging, ({ namespace }) => namespace).values()) {
+          assert.ok(its.length <= concurrency / 2);
+        }
+        assert.equal(take([...waiting, aRequest("a", "other")])?.reference, "other");
       }),
     );
   });

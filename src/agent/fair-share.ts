@@ -1,11 +1,13 @@
 /** A pull that waits for its turn. */
 export interface PullRequest {
   readonly reference: string;
+  /** The registry it comes from. */
+  readonly host: string;
   /** Who wants it. Never empty. */
   readonly namespaces: readonly string[];
   /** Orders the pulls of one namespace, highest first. */
   readonly priority: number;
-  /** Whether it has failed before. */
+  /** Whether it has failed before, or could not begin. */
   readonly isRetry: boolean;
   /** When it may begin, in milliseconds since 1970. */
   readonly dueMs: number;
@@ -14,6 +16,7 @@ export interface PullRequest {
 /** A pull that runs, and the namespace whose turn it took. */
 export interface RunningPull {
   readonly reference: string;
+  readonly host: string;
   readonly namespace: string;
   readonly isRetry: boolean;
 }
@@ -33,7 +36,10 @@ export interface Turn {
  * Namespaces share the slots: the one with the fewest running pulls is next, then the one that has
  * waited longest. Within a namespace, priority decides, then what has not failed before, then who
  * is due longest. A namespace never holds all slots, and retries never take the last one, so that
- * names that hang until their time is over keep no image of another namespace waiting.
+ * names that hang until their time is over keep no image of another namespace waiting. For the same
+ * reason a registry holds no more than half of the slots; but a namespace that has none may take one
+ * beyond that half, as long as one is left for other registries: whoever has its names hang at a
+ * registry shuts nobody else out of it. (With a single slot they all wait.)
  */
 export function nextPull(
   waiting: Iterable<PullRequest>,
@@ -42,20 +48,23 @@ export function nextPull(
   if (running.length >= concurrency) return undefined;
   const mayRetry = running.filter(({ isRetry }) => isRetry).length < Math.max(1, concurrency - 1);
   const pulling = new Set(running.map(({ reference }) => reference));
-  const shares = new Map<string, number>();
-  for (const { namespace } of running) shares.set(namespace, (shares.get(namespace) ?? 0) + 1);
+  const shares = countBy(running, ({ namespace }) => namespace);
+  const hosts = countBy(running, ({ host }) => host);
   const byTurn = (a: string, b: string): number =>
     (shares.get(a) ?? 0) - (shares.get(b) ?? 0) ||
     (lastTurns.get(a) ?? 0) - (lastTurns.get(b) ?? 0) ||
     compare(a, b);
 
   const mostOfOne = Math.max(1, concurrency - 1);
+  const mostOfHost = Math.max(1, Math.floor(concurrency / 2));
   let best: { request: PullRequest; namespace: string } | undefined;
   for (const request of waiting) {
     if (request.dueMs > nowMs || pulling.has(request.reference)) continue;
     if (request.isRetry && !mayRetry) continue;
+    const ofHost = hosts.get(request.host) ?? 0;
     for (const namespace of request.namespaces) {
-      if ((shares.get(namespace) ?? 0) >= mostOfOne) continue;
+      const share = shares.get(namespace) ?? 0;
+      if (share >= mostOfOne || ofHost >= (share === 0 ? mostOfOne : mostOfHost)) continue;
       const order = best
         ? byTurn(namespace, best.namespace) || byUrgency(request, best.request)
         : -1;
@@ -63,6 +72,12 @@ export function nextPull(
     }
   }
   return best;
+}
+
+function countBy<T>(items: readonly T[], nameOf: (item: T) => string): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const item of items) counts.set(nameOf(item), (counts.get(nameOf(item)) ?? 0) + 1);
+  return counts;
 }
 
 function byUrgency(a: PullRequest, b: PullRequest): number {

@@ -21,7 +21,7 @@ describe("Inventory", () => {
   test("finds an image by tag, with its size and digest", () => {
     const inventory = inventoryOf(anImage(["r.io/x:1"], [`r.io/x@${digest}`]));
 
-    assert.deepEqual(inventory.find("r.io/x:1"), { sizeBytes: 42, digest });
+    assert.deepEqual(inventory.find("r.io/x:1"), { sizeBytes: 42, digests: [digest] });
     assert.equal(inventory.find("r.io/x:2"), undefined);
     assert.equal(inventory.find("r.io/y:1"), undefined);
   });
@@ -29,14 +29,14 @@ describe("Inventory", () => {
   test("finds an image that has no tag by its digest, and only in its repository", () => {
     const inventory = inventoryOf(anImage([], [`r.io/x@${digest}`]));
 
-    assert.deepEqual(inventory.find(`r.io/x@${digest}`), { sizeBytes: 42, digest });
+    assert.deepEqual(inventory.find(`r.io/x@${digest}`), { sizeBytes: 42, digests: [digest] });
     assert.equal(inventory.find(`r.io/y@${digest}`), undefined);
   });
 
   test("finds a reference with tag and digest by the digest", () => {
     const inventory = inventoryOf(anImage([], [`r.io/x@${digest}`]));
 
-    assert.deepEqual(inventory.find(`r.io/x:1@${digest}`), { sizeBytes: 42, digest });
+    assert.deepEqual(inventory.find(`r.io/x:1@${digest}`), { sizeBytes: 42, digests: [digest] });
     assert.equal(inventory.find(`r.io/x:1@${otherDigest}`), undefined);
   });
 
@@ -54,11 +54,12 @@ describe("Inventory", () => {
     assert.ok(inventory.find("r.io/x:1"));
   });
 
-  test("names no digest for a tag if the repository has two", () => {
-    const digests = [`r.io/x@${digest}`, `r.io/x@${otherDigest}`];
-    const inventory = inventoryOf(anImage(["r.io/x:1"], digests));
+  test("names all digests of a tag's repository, and none of another's", () => {
+    const digests = [`r.io/x@${otherDigest}`, `r.io/x@${digest}`, `r.io/z@${otherDigest}`];
+    const inventory = inventoryOf(anImage(["r.io/x:1", "r.io/y:1"], digests));
 
-    assert.deepEqual(inventory.find("r.io/x:1"), { sizeBytes: 42 });
+    assert.deepEqual(inventory.find("r.io/x:1")?.digests, [digest, otherDigest]);
+    assert.deepEqual(inventory.find("r.io/y:1")?.digests, []);
   });
 
   test("forgets what a later list does not have", () => {
@@ -77,6 +78,18 @@ describe("Inventory", () => {
 
     inventory.endRead(inventory.beginRead(), []);
     assert.equal(inventory.find("r.io/x:1"), undefined);
+  });
+});
+
+describe("an inventory whose tag has moved", () => {
+  test("keeps what a pull brought, whatever an older list says", () => {
+    const old = anImage(["r.io/x:1"], [`r.io/x@${digest}`]);
+    const inventory = inventoryOf(old);
+    const read = inventory.beginRead();
+    inventory.learn({ ...anImage(["r.io/x:1"], [`r.io/x@${otherDigest}`]), id: "sha256:2" });
+    inventory.endRead(read, [old]);
+
+    assert.deepEqual(inventory.find("r.io/x:1")?.digests, [otherDigest]);
   });
 });
 

@@ -8,8 +8,11 @@ import {
 
 /** An image that the runtime has under a name. */
 export interface HeldImage {
-  /** What the registry called it, if the runtime knows exactly one such digest. */
-  readonly digest?: string;
+  /**
+   * What its repository may have called it, sorted. Of several, which stand for the same content,
+   * nobody can tell which one a tag means; a runtime that was given the image as a file knows none.
+   */
+  readonly digests: readonly string[];
   readonly sizeBytes: number;
 }
 
@@ -58,7 +61,7 @@ export class Inventory {
     for (const [name, reads] of this.#learned) {
       const image = this.#held.get(name);
       if (reads < read) this.#learned.delete(name);
-      else if (image && !held.has(name)) held.set(name, image);
+      else if (image) held.set(name, image);
     }
     this.#held = held;
   }
@@ -76,19 +79,21 @@ function heldImages(images: readonly RuntimeImage[]): Map<string, HeldImage> {
   for (const { tags, digests, sizeBytes } of images) {
     const byDigest = digests.flatMap(parsed);
     for (const reference of [...tags.flatMap(parsed), ...byDigest]) {
-      const digest = reference.digest ?? onlyDigest(reference, byDigest);
-      held.set(nameOf(reference), { sizeBytes, ...(digest !== undefined && { digest }) });
+      held.set(nameOf(reference), { sizeBytes, digests: digestsOf(reference, byDigest) });
     }
   }
   return held;
 }
 
-/** Two digests of one repository may stand for one image: then nobody can tell which the tag means. */
-function onlyDigest(tagged: Reference, byDigest: readonly Reference[]): string | undefined {
-  const [first, ...more] = byDigest.filter(
-    ({ registry, path }) => registry === tagged.registry && path === tagged.path,
+function digestsOf(
+  { registry, path, digest }: Reference,
+  byDigest: readonly Reference[],
+): readonly string[] {
+  if (digest !== undefined) return [digest];
+  const ofRepository = byDigest.flatMap((other) =>
+    other.registry === registry && other.path === path ? (other.digest ?? []) : [],
   );
-  return more.length === 0 ? first?.digest : undefined;
+  return [...new Set(ofRepository)].sort();
 }
 
 /** Runtimes list names that are none, such as `<none>:<none>` of CRI-O. */

@@ -1,5 +1,5 @@
 import type { Counter, Gauge, Histogram, Registry } from "#telemetry/metrics.ts";
-import { failureReasons, type FailureReason } from "./failure.ts";
+import { failureReasons, waitReasons, type FailureReason, type WaitReason } from "./failure.ts";
 
 /** What the agent counts. */
 export interface AgentMetrics {
@@ -7,6 +7,9 @@ export interface AgentMetrics {
   readonly pullFailures: Counter<{ reason: readonly FailureReason[] }>;
   readonly pullsInFlight: Gauge<{}>;
   readonly queueDepth: Gauge<{}>;
+  readonly pullsInBackoff: Gauge<{}>;
+  readonly pulledBytes: Counter<{}>;
+  readonly pullsPostponed: Counter<{ reason: readonly WaitReason[] }>;
   readonly reportWrites: ReportWrites;
   readonly reconnects: Counter<{}>;
 }
@@ -37,6 +40,19 @@ export function agentMetrics(registry: Registry): AgentMetrics {
     queueDepth: registry.gauge({
       name: "coral_image_pull_queue_depth",
       help: "Images that wait to be pulled, for a slot or for the end of a backoff.",
+    }),
+    pullsInBackoff: registry.gauge({
+      name: "coral_image_pulls_in_backoff",
+      help: "Images of the queue that are not due yet: after a failure, or until what they lack is there.",
+    }),
+    pulledBytes: registry.counter({
+      name: "coral_image_pulled_bytes_total",
+      help: "Sizes of the images that were pulled, as the runtime counts them.",
+    }),
+    pullsPostponed: registry.counter({
+      name: "coral_image_pulls_postponed_total",
+      help: "Pulls that did not begin because something was lacking, by what it was.",
+      labels: { reason: waitReasons },
     }),
     reportWrites: registry.counter({
       name: "coral_node_report_writes_total",

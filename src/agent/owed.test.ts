@@ -1,15 +1,22 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
+import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Requirement } from "#api/v1/selector.ts";
 import { aPlan } from "#test/agent-world.ts";
 import { maxOwedImages, owedBy } from "./owed.ts";
 
+const a = `sha256:${"a".repeat(64)}`;
+const b = `sha256:${"b".repeat(64)}`;
 const gpuOnly: Requirement[] = [{ key: "gpu", operator: "Exists" }];
 const broken: Requirement[] = [{ key: "gpu", operator: "In" }];
 
 function references(...args: Parameters<typeof owedBy>): string[] {
   return [...owedBy(...args).images.keys()];
+}
+
+function versionOf(plan: ImagePlan): string | undefined {
+  return owedBy([plan], {}).images.get("r.io/x:1")?.version;
 }
 
 function many(name: string, count: number): string[] {
@@ -65,6 +72,57 @@ describe("owedBy()", () => {
 
     assert.notEqual(after.get("r.io/x:1")?.version, before.get("r.io/x:1")?.version);
     assert.equal(after.get("r.io/y:1")?.version, before.get("r.io/y:1")?.version);
+  });
+
+  test("changes the version with a generation and a secret, and not with a digest", () => {
+    const plan = aPlan("a/one", ["r.io/x:1"]);
+    const before = versionOf(plan);
+
+    assert.notEqual(versionOf(aPlan("a/one", ["r.io/x:1"], { pullSecretsRevision: "2" })), before);
+    const resolved = [{ reference: "r.io/x:1", digest: a }];
+    assert.equal(versionOf({ ...plan, spec: { ...plan.spec, images: resolved } }), before);
+    const metadata = { ...plan.metadata, generation: 9 };
+    assert.equal(versionOf({ ...plan, metadata }), before);
+  });
+
+  test("expects the digest of the plan that follows the tag, then of the highest priority", () => {
+    const reference = "r.io/x:1";
+    const digestOf = (plans: ImagePlan[]): string | undefined =>
+      owedBy(plans, {}).images.get(reference)?.digest;
+    const unresolved = aPlan("a/none", [reference], { priority: 9, imagePullPolicy: "Always" });
+    const low = aPlan("a/low", [], { images: [{ reference, digest: a }], priority: 1 });
+    const high = aPlan("b/high", [], { images: [{ reference, digest: b }], priority: 2 });
+    assert.equal(digestOf([low, high]), b);
+    assert.equal(digestOf([unresolved, low]), a);
+
+    const follows = aPlan("c/follows", [], { ...low.spec, imagePullPolicy: "Always" });
+    assert.equal(digestOf([high, follows]), a);
+    assert.equal(owedBy([high, follows], {}).images.get(reference)?.followsTag, true);
+    assert.equal(owedBy([high], {}).images.get(reference)?.followsTag, false);
+  });
+
+  test("expects no other digest of a reference that has one", () => {
+    const reference = `r.io/x:1@${a}`;
+    const images = [{ reference, digest: b }];
+    const image = owedBy([aPlan("a/one", [], { images, imagePullPolicy: "Always" })], {}).images;
+
+    assert.deepEqual(
+      [image.get(reference)?.digest, image.get(reference)?.followsTag],
+      [undefined, false],
+    );
+  });
+
+  test("names the registry, the sizes, and the plans with logins and with bounds", () => {
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 7 }];
+    const plans = [
+      aPlan("a/one", ["r.io:5000/x:1"], { maxConcurrentNodes: "10%" }),
+      aPlan("b/two", [], { images: [{ reference: "r.io:5000/x:1", sizes }] }),
+      aPlan("c/three", ["r.io:5000/x:1"], { pullSecretsRevision: "1" }),
+    ];
+    const image = owedBy(plans, {}).images.get("r.io:5000/x:1");
+
+    assert.deepEqual([image?.host, image?.sizes], ["r.io:5000", sizes]);
+    assert.deepEqual([image?.loginPlans, image?.slotPlans], [["c/three"], ["a/one"]]);
   });
 
   test("observes the plans that select the node, in any order", () => {

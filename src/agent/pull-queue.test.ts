@@ -8,7 +8,8 @@ import { agentMetrics } from "./metrics.ts";
 import { PullQueue } from "./pull-queue.ts";
 
 function aRequest(reference: string, more: Partial<PullRequest> = {}): PullRequest {
-  return { reference, namespaces: ["a"], priority: 0, isRetry: false, dueMs: 0, ...more };
+  const host = `${reference}.example`; // A registry of its own.
+  return { reference, host, namespaces: ["a"], priority: 0, isRetry: false, dueMs: 0, ...more };
 }
 
 /** A queue at work whose pulls last until the test ends them. */

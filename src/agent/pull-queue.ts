@@ -8,7 +8,7 @@ export interface PullQueueOptions {
   /** Pulls at the same time. */
   concurrency: number;
   clock: Clock;
-  metrics: Pick<AgentMetrics, "pullsInFlight" | "queueDepth">;
+  metrics: Pick<AgentMetrics, "pullsInFlight" | "queueDepth" | "pullsInBackoff">;
   /**
    * Pulls, and before it resolves, sees to it that the reference waits no longer, or not before
    * its backoff. It deals with failures by itself and only rejects when aborted.
@@ -93,11 +93,11 @@ export class PullQueue {
     }
   }
 
-  #start({ reference, isRetry }: PullRequest, namespace: string): void {
+  #start({ reference, host, isRetry }: PullRequest, namespace: string): void {
     this.#lastTurns.set(namespace, ++this.#turns);
     const stop = new AbortController();
     const settled = this.#pull(reference, stop.signal);
-    this.#running.set(reference, { reference, namespace, isRetry, stop, settled });
+    this.#running.set(reference, { reference, host, namespace, isRetry, stop, settled });
   }
 
   async #pull(reference: string, signal: AbortSignal): Promise<void> {
@@ -112,10 +112,12 @@ export class PullQueue {
   }
 
   #count(): void {
-    const { pullsInFlight, queueDepth } = this.#options.metrics;
+    const { metrics, clock } = this.#options;
+    const nowMs = clock.now().getTime();
     const waiting = this.#waiting.filter(({ reference }) => !this.#running.has(reference));
-    pullsInFlight.set({}, this.#running.size);
-    queueDepth.set({}, waiting.length);
+    metrics.pullsInFlight.set({}, this.#running.size);
+    metrics.queueDepth.set({}, waiting.length);
+    metrics.pullsInBackoff.set({}, waiting.filter(({ dueMs }) => dueMs > nowMs).length);
   }
 
   #untilNextDueMs(): number | undefined {

@@ -6,23 +6,22 @@ import type { OwnerReference } from "#kube/types.ts";
 
 /** Where the agent's own NodeReport is kept. Every method rejects when the API server is away. */
 export interface ReportStore {
-  /** Reads it; `undefined` if there is none. */
-  read(options: { signal: AbortSignal }): Promise<NodeReport | undefined>;
   /** Makes it owned by the Node with this uid, and creates it if there is none. */
   ensure(nodeUid: string, options: { signal: AbortSignal }): Promise<NodeReport>;
-  /** Replaces its status. @returns false if there is none. */
-  writeStatus(status: NodeReportStatus, options: { signal: AbortSignal }): Promise<boolean>;
+  /** Replaces its status. @returns the report as it is then; `undefined` if there is none. */
+  writeStatus(
+    status: NodeReportStatus,
+    options: { signal: AbortSignal },
+  ): Promise<NodeReport | undefined>;
 }
 
-/** Keeps the report of a node in the cluster. It gets, creates and patches that one object. */
+/** Keeps the report of a node in the cluster. It creates and patches that one object. */
 export function clusterReportStore(
-  client: Pick<KubeClient, "get" | "create" | "patch">,
+  client: Pick<KubeClient, "create" | "patch">,
   nodeName: string,
 ): ReportStore {
   const key = { name: nodeName };
   return {
-    read: (options) => client.get(nodeReports, key, options),
-
     async ensure(nodeUid, { signal }) {
       const ownerReferences = [ownerOf(nodeName, nodeUid)];
       try {
@@ -40,10 +39,9 @@ export function clusterReportStore(
         // A merge patch replaces the list of images as a whole, and needs no resourceVersion: this
         // agent is the only writer.
         const change = { type: "merge", body: { status }, subresource: "status" } as const;
-        await client.patch(nodeReports, key, { ...change, signal });
-        return true;
+        return await client.patch(nodeReports, key, { ...change, signal });
       } catch (error) {
-        if (error instanceof ApiError && error.status === 404) return false;
+        if (error instanceof ApiError && error.status === 404) return undefined;
         throw error;
       }
     },

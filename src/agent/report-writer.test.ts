@@ -1,12 +1,15 @@
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 
+import * as fc from "fast-check";
+
 import { ApiError } from "#kube/errors.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { MemoryReports } from "#test/agent-world.ts";
 import { ManualClock } from "#test/manual-clock.ts";
 import { agentMetrics } from "./metrics.ts";
+import type { NodeReportStatus } from "#api/v1/node-report.ts";
 import { ReportWriter, type DesiredReport } from "./report-writer.ts";
 
 function aReport(observedPlan: string, nodeUid = "node-uid"): DesiredReport {
@@ -25,7 +28,9 @@ class Bench {
   private constructor(store: MemoryReports) {
     this.store = store;
     this.writer = new ReportWriter({
+      nodeName: "worker",
       store,
+      feed: store.feed,
       desired: () => this.#desired,
       clock: this.clock,
       random: () => 0,
@@ -43,6 +48,10 @@ class Bench {
       await running;
     });
     return bench;
+  }
+
+  get desired(): DesiredReport | undefined {
+    return this.#desired;
   }
 
   get plans(): string[] {
@@ -63,10 +72,9 @@ describe("ReportWriter", () => {
     const bench = await Bench.start(t);
     await bench.want(aReport("1"), urgent);
 
-    assert.deepEqual(bench.store.report?.metadata, {
-      name: "worker",
-      ownerReferences: [{ apiVersion: "v1", kind: "Node", name: "worker", uid: "node-uid" }],
-    });
+    assert.deepEqual(bench.store.report?.metadata.ownerReferences, [
+      { apiVersion: "v1", kind: "Node", name: "worker", uid: "node-uid" },
+    ]);
     assert.deepEqual(bench.plans, ["1"]);
     assert.equal(bench.writer.isWritten, true);
   });
@@ -183,19 +191,100 @@ describe("ReportWriter", () => {
     assert.deepEqual(bench.plans, ["1"]);
   });
 
-  test("waits for a server that is away to read the earlier report, and goes on if refused", async (t) => {
-    const { signal } = t;
+  test("makes the report anew as soon as it hears that somebody deleted it", async (t) => {
     const bench = await Bench.start(t);
-    bench.store.fail();
-    const restored = bench.writer.restore({ signal });
-    await bench.clock.advance(5_000);
-    bench.store.report = { metadata: { name: "worker" }, status: aReport("1").status };
-    bench.store.recover();
-    await bench.clock.advance(8_000);
-    assert.equal((await restored)?.observedPlan, "1");
+    await bench.want(aReport("1"), urgent);
+    bench.store.delete();
+    await bench.clock.advance(2_000);
 
-    const request = { method: "GET", path: "/" };
-    bench.store.fail(new ApiError(request, { status: 403, reason: "Forbidden", message: "no" }));
-    assert.equal(await bench.writer.restore({ signal }), undefined);
+    assert.deepEqual(bench.plans, ["1", "1"]);
+    assert.equal(bench.store.report?.status?.observedPlan, "1");
+  });
+
+  test("writes again what somebody else has changed", async (t) => {
+    const bench = await Bench.start(t);
+    await bench.want(aReport("1"), urgent);
+    bench.store.forge(aReport("forged").status);
+    await bench.clock.advance(2_000);
+
+    assert.deepEqual(bench.plans, ["1", "1"]);
+    assert.equal(bench.store.report?.status?.observedPlan, "1");
+  });
+
+  test("takes its own writes for its own, however late they come back", async (t) => {
+    const bench = await Bench.start(t);
+    bench.store.holdFeed();
+    for (const plan of ["1", "2", "3"]) await bench.want(aReport(plan), urgent);
+    bench.store.catchUp();
+    await bench.clock.advance(60_000);
+
+    assert.deepEqual(bench.plans, ["1", "2", "3"]);
+  });
+
+  test("hears late that a report was deleted which it has made anew since", async (t) => {
+    const bench = await Bench.start(t);
+    await bench.want(aReport("1"), urgent);
+    bench.store.holdFeed();
+    bench.store.delete();
+    await bench.want(aReport("2"), urgent);
+    bench.store.catchUp();
+    await bench.clock.advance(60_000);
+
+    assert.deepEqual(bench.plans, ["1", "2"]);
+  });
+
+  // The server's definition of the kind may be older than the agent.
+  test("writes once what the server keeps only a part of", async (t) => {
+    const store = new MemoryReports();
+    const keepAll = store.writeStatus.bind(store);
+    t.mock.method(store, "writeStatus", async (status: NodeReportStatus) =>
+      keepAll({ ...status, agentVersion: "?" }),
+    );
+    const bench = await Bench.start(t, store);
+    await bench.want(aReport("1"), urgent);
+    await bench.clock.advance(60_000);
+
+    assert.deepEqual(bench.plans, ["1"]);
+  });
+
+  test("tells what an earlier process reported", async (t) => {
+    const store = new MemoryReports();
+    store.forge(aReport("1").status);
+    const bench = await Bench.start(t, store);
+
+    assert.equal((await bench.writer.restore({ signal: t.signal }))?.observedPlan, "1");
+  });
+
+  test("comes to the truth and then rests, whatever happens in whatever order", async (t) => {
+    const act = fc.oneof(
+      fc.record({ act: fc.constant("want" as const), plan: fc.integer({ min: 1, max: 5 }) }),
+      fc.record({ act: fc.constant("wait" as const), ms: fc.integer({ min: 0, max: 5_000 }) }),
+      fc.record({
+        act: fc.constantFrom("hold", "catchUp", "delete", "forge", "fail", "recover"),
+      }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(act, { maxLength: 30 }), async (acts) => {
+        const bench = await Bench.start(t);
+        const { store, clock } = bench;
+        await bench.want(aReport("0"), urgent);
+        for (const step of acts) {
+          if (step.act === "want") await bench.want(aReport(`${step.plan}`), urgent);
+          else if (step.act === "wait") await clock.advance(step.ms);
+          else if (step.act === "hold") store.holdFeed();
+          else if (step.act === "forge") store.forge(aReport("forged").status);
+          else store[step.act]();
+        }
+        store.recover();
+        store.catchUp();
+        await clock.advance(60_000);
+        assert.deepEqual(store.report?.status, bench.desired?.status);
+
+        const { length } = store.written;
+        await clock.advance(600_000);
+        assert.equal(store.written.length, length);
+      }),
+      { numRuns: 100 },
+    );
   });
 });

@@ -6,7 +6,9 @@ import { fullJitter } from "#async/backoff.ts";
 import type { Clock } from "#async/clock.ts";
 import { TokenBucket } from "#async/token-bucket.ts";
 import { ApiError } from "#kube/errors.ts";
+import type { Change } from "#kube/object-cache.ts";
 import type { Log } from "#telemetry/log.ts";
+import type { Feed } from "./feed.ts";
 import type { ReportWrites } from "./metrics.ts";
 import type { ReportStore } from "./report-store.ts";
 import { Wake } from "./wake.ts";
@@ -30,7 +32,10 @@ export interface DesiredReport {
 }
 
 export interface ReportWriterOptions {
+  nodeName: string;
   store: ReportStore;
+  /** Tells what the stored report is. It has the one with the node's name, and perhaps others. */
+  feed: Feed<NodeReport>;
   /** Tells the newest truth; `undefined` while there is none. */
   desired: () => DesiredReport | undefined;
   clock: Clock;
@@ -41,6 +46,8 @@ export interface ReportWriterOptions {
 
 /** What is known of the stored report. */
 interface Stored {
+  readonly uid: string | undefined;
+  readonly version: string | undefined;
   readonly nodeUid: string | undefined;
   readonly status: NodeReportStatus | undefined;
 }
@@ -48,6 +55,10 @@ interface Stored {
 /**
  * Keeps the NodeReport equal to the newest truth, with as few writes as may be: none if it is equal
  * already, at most one every two seconds for long, the first few at once if they are urgent.
+ *
+ * It hears of the report by a watch, too: what somebody else changed or deleted is written again.
+ * Its own writes come back that way, sometimes before they are answered, and are told by the version
+ * of the object: what is older than what is known says nothing.
  */
 export class ReportWriter {
   readonly #options: ReportWriterOptions;
@@ -70,26 +81,11 @@ export class ReportWriter {
     return this.#isWritten;
   }
 
-  /**
-   * Reads what an earlier process reported, until that succeeds or is refused.
-   *
-   * @returns `undefined` if there is no report, or none that can be read.
-   */
+  /** Returns what an earlier process reported, once it is known; `undefined` if there is no report. */
   async restore({ signal }: { signal: AbortSignal }): Promise<NodeReportStatus | undefined> {
-    const { store, log } = this.#options;
-    const attempt = async (): Promise<NodeReport | undefined> => {
-      try {
-        return await store.read({ signal });
-      } catch (error) {
-        signal.throwIfAborted();
-        if (isWorthWaitingFor(error)) throw error;
-        log.error("NodeReport is not readable, beginning without", { error });
-        return undefined;
-      }
-    };
-    const report = await this.#untilDone(attempt, signal);
-    this.#know(report);
-    return report?.status;
+    const { feed, nodeName } = this.#options;
+    await feed.synced({ signal });
+    return feed.get({ name: nodeName })?.status;
   }
 
   /** Asks for a look at whether the report is still right: at once, or within two seconds. */
@@ -100,6 +96,7 @@ export class ReportWriter {
 
   /** Writes until aborted. No fault of the API server ends it. */
   async run(signal: AbortSignal): Promise<void> {
+    using _ = this.#options.feed.onChange((change) => this.#hear(change)); // What there is, too.
     try {
       for (;;) {
         await this.#news.wait({ signal });
@@ -126,7 +123,8 @@ export class ReportWriter {
   #isRight(): boolean {
     const desired = this.#options.desired();
     if (!desired) return true;
-    const isRight = isDeepStrictEqual(this.#stored, desired);
+    const { nodeUid, status } = this.#stored ?? {};
+    const isRight = isDeepStrictEqual({ nodeUid, status }, desired);
     this.#isWritten ||= isRight;
     return isRight;
   }
@@ -140,23 +138,41 @@ export class ReportWriter {
       if (this.#stored?.nodeUid !== report.nodeUid) {
         this.#know(await store.ensure(report.nodeUid, { signal }));
       }
-      if (!(await store.writeStatus(report.status, { signal }))) {
+      let written = await store.writeStatus(report.status, { signal });
+      if (!written) {
         // Somebody deleted it.
         this.#know(await store.ensure(report.nodeUid, { signal }));
-        await store.writeStatus(report.status, { signal });
+        written = await store.writeStatus(report.status, { signal });
       }
       writes.inc({ result: "ok" });
+      // As it was sent: a server that leaves something out of it would be written to for ever.
+      this.#know(written && { ...written, status: report.status });
     } catch (error) {
       if (!signal.aborted) writes.inc({ result: "error" });
       throw error;
     }
-    this.#stored = report;
     this.#isWritten = true;
   }
 
+  /** Takes over what an answer says, unless the feed has told something newer. */
   #know(report: NodeReport | undefined): void {
-    const [owner] = report?.metadata.ownerReferences ?? [];
-    this.#stored = { nodeUid: owner?.uid, status: report?.status };
+    const answered = report && storedOf(report);
+    if (answered && isNewer(this.#stored?.version, answered.version)) return;
+    this.#stored = answered;
+    if (!answered) this.request({ isUrgent: false }); // Deleted as soon as it was made.
+  }
+
+  #hear({ type, key, object }: Change<NodeReport>): void {
+    if (key !== this.#options.nodeName) return;
+    const heard = storedOf(object);
+    if (type === "deleted") {
+      if (heard.uid !== this.#stored?.uid) return; // One that was made anew since.
+      this.#stored = undefined;
+    } else {
+      if (!isNewer(heard.version, this.#stored?.version)) return;
+      this.#stored = heard;
+    }
+    this.request({ isUrgent: false });
   }
 
   async #untilDone<T>(attempt: () => Promise<T>, signal: AbortSignal): Promise<T> {
@@ -186,4 +202,19 @@ function isWorthWaitingFor(error: unknown): boolean {
   // etcd's bound comes as an error of the server's own.
   if (error instanceof ApiError && /too large/i.test(error.message)) return false;
   return error instanceof Error && "retryable" in error && error.retryable === true;
+}
+
+function storedOf({ metadata, status }: NodeReport): Stored {
+  const { uid, resourceVersion, ownerReferences: [owner] = [] } = metadata;
+  return { uid, version: resourceVersion, nodeUid: owner?.uid, status };
+}
+
+/**
+ * Whether a version of an object is newer than another. Versions are decimal numbers that grow
+ * (KEP-5504); of any others nobody can tell, and the later to arrive passes for newer.
+ */
+function isNewer(version: string | undefined, than: string | undefined): boolean {
+  if (version === undefined || than === undefined) return version !== undefined;
+  if (!/^\d+$/.test(version) || !/^\d+$/.test(than)) return version !== than;
+  return BigInt(version) > BigInt(than);
 }

@@ -1,5 +1,5 @@
 import type { ImageEvent } from "#cri/image-events.ts";
-import type { RuntimeImage } from "#cri/runtime-client.ts";
+import type { PullOptions, RuntimeImage } from "#cri/runtime-client.ts";
 
 /** The container runtime as the agent uses it. `#cri/runtime-client.ts` has the contract. */
 export interface Runtime {
@@ -9,7 +9,7 @@ export interface Runtime {
     reference: string,
     options: { signal: AbortSignal },
   ): Promise<RuntimeImage | undefined>;
-  pull(reference: string, options: { timeoutMs: number; signal: AbortSignal }): Promise<string>;
+  pull(reference: string, options: PullOptions): Promise<string>;
   imageEvents(options: { signal: AbortSignal }): AsyncIterable<ImageEvent>;
 }
 

@@ -2,14 +2,16 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import type { Failure } from "./failure.ts";
+import type { HeldImage } from "./inventory.ts";
 import {
+  calmAtMs,
   failed,
   found,
   missing,
   newlyOwed,
   postponed,
   renewed,
-  restored,
+  type Expected,
   type RetryPolicy,
   type TrackedImage,
 } from "./tracked-image.ts";
@@ -26,7 +28,20 @@ const longest: RetryPolicy = {
   random: () => 0,
 };
 const notFound: Failure = { reason: "NotFound", message: "no such tag" };
-const held = { sizeBytes: 1 };
+const a = `sha256:${"a".repeat(64)}`;
+const b = `sha256:${"b".repeat(64)}`;
+const held: HeldImage = { digests: [a], sizeBytes: 1 };
+const anything: Expected = { followsTag: false };
+
+/** `found()` with nothing expected, unless it is said. */
+function foundAt(
+  image: TrackedImage,
+  has: HeldImage,
+  now: Date,
+  { expected = anything, wasPulled = false }: { expected?: Expected; wasPulled?: boolean } = {},
+): TrackedImage {
+  return found(image, has, { expected, now, policy: longest, wasPulled });
+}
 
 function failedTimes(times: number): TrackedImage {
   let image = newlyOwed("r.io/x:1", start);
@@ -43,19 +58,19 @@ describe("a new image", () => {
   });
 
   test("is available since it was found, and the same value when found again", () => {
-    const image = found(newlyOwed("r.io/x:1", start), held, later(5));
+    const image = foundAt(newlyOwed("r.io/x:1", start), held, later(5));
 
     assert.equal(image.state, "available");
     assert.deepEqual(image.since, later(5));
-    assert.equal(found(image, { ...held }, later(9)), image);
+    assert.equal(foundAt(image, { ...held }, later(9)), image);
   });
 
   test("keeps its time when only its digest changes", () => {
-    const image = found(newlyOwed("r.io/x:1", start), held, later(5));
-    const moved = found(image, { ...held, digest: "sha256:1" }, later(9));
+    const image = foundAt(newlyOwed("r.io/x:1", start), held, later(5));
+    const moved = foundAt(image, { ...held, digests: [b] }, later(9));
 
     assert.deepEqual(moved.since, later(5));
-    assert.equal(moved.held?.digest, "sha256:1");
+    assert.deepEqual([image.held?.digest, moved.held?.digest], [a, b]);
   });
 });
 
@@ -96,74 +111,168 @@ describe("an image that cannot be pulled", () => {
   });
 
   test("has failed no more often if the runtime was away", () => {
-    const image = postponed(failedTimes(1), later(60), longest);
+    const image = postponed(failedTimes(1), { dueMs: later(60).getTime() });
 
-    assert.deepEqual({ ...image, dueMs: 0 }, { ...failedTimes(1), dueMs: 0 });
-    assert.equal(wait(image, later(60)), 10);
+    const unchanged = { dueMs: 0, postponements: 0 };
+    assert.deepEqual({ ...image, ...unchanged }, { ...failedTimes(1), ...unchanged });
+    assert.equal(wait(image, later(0)), 60);
+  });
+});
+
+describe("a pull that has to wait", () => {
+  const why = { reason: "WaitingForSlot", message: "full" };
+  const dueMs = later(60).getTime();
+
+  test("says for what, and how often it did", () => {
+    const image = postponed(postponed(newlyOwed("r.io/x:1", start), { dueMs, why }), {
+      dueMs,
+      why,
+    });
+
+    assert.deepEqual([image.state, image.finding], ["pending", why]);
+    assert.deepEqual([image.attempts, image.postponements], [0, 2]);
+    assert.equal(failed(image, notFound, later(1), longest).postponements, 0);
+  });
+
+  test("leaves a failure what it was", () => {
+    for (const times of [1, 3]) {
+      const before = failedTimes(times);
+      const image = postponed(before, { dueMs, why });
+
+      assert.deepEqual([image.state, image.finding], [before.state, notFound]);
+      assert.equal(image.dueMs, dueMs);
+    }
+  });
+});
+
+describe("a tag that names something else by now", () => {
+  const moved = { expected: { digest: b, followsTag: false } };
+  const followed = { expected: { digest: b, followsTag: true } };
+  const available = foundAt(newlyOwed("r.io/x:1", start), held, start);
+
+  test("leaves the image available, and is told of, until they agree", () => {
+    const image = foundAt(available, held, later(1), moved);
+    assert.deepEqual([image.state, image.finding?.reason], ["available", "TagMoved"]);
+    assert.deepEqual([image.since, image.held?.digest], [start, a]);
+
+    const agreed = foundAt(image, held, later(2), { expected: { digest: a, followsTag: false } });
+    assert.equal(agreed.finding, undefined);
+  });
+
+  test("is nothing to tell of if the runtime knows no digest", () => {
+    assert.equal(foundAt(available, { ...held, digests: [] }, later(1), moved).finding, undefined);
+  });
+
+  test("is the digest expected if the runtime knows several", () => {
+    const several = foundAt(available, { ...held, digests: [a, b] }, later(1), moved);
+    assert.deepEqual([several.held?.digest, several.finding], [b, undefined]);
+
+    const unknown = foundAt(available, { ...held, digests: [a, b] }, later(1));
+    assert.equal(unknown.held?.digest, undefined);
+  });
+
+  test("makes an image that follows it pending and due, until it has been pulled", () => {
+    const image = foundAt(available, held, later(1), followed);
+    assert.deepEqual([image.state, image.finding?.reason], ["pending", "TagMoved"]);
+    assert.ok(wait(image, later(1)) <= 0);
+    assert.equal(foundAt(image, held, later(2), followed), image);
+
+    const pulled = foundAt(image, { ...held, digests: [b] }, later(3), {
+      ...followed,
+      wasPulled: true,
+    });
+    assert.deepEqual(
+      [pulled.state, pulled.finding, pulled.outdated],
+      ["available", undefined, undefined],
+    );
+    assert.deepEqual(pulled.since, later(3));
+  });
+
+  test("lets a pull of it fail as any other does", () => {
+    let image = foundAt(available, held, later(1), followed);
+    image = failed(image, notFound, later(2), longest);
+    assert.equal(foundAt(image, held, later(3), followed), image);
+
+    assert.deepEqual([image.state, image.finding, image.attempts], ["pending", notFound, 1]);
+    assert.equal(wait(image, later(2)), 10);
+  });
+
+  test("is pulled less and less often if the registry gives something else again", () => {
+    let image = foundAt(available, held, start, followed);
+    const waits: number[] = [];
+    for (let round = 1; round <= 3; round++) {
+      image = foundAt(image, held, later(round), { ...followed, wasPulled: true });
+      assert.deepEqual([image.state, image.finding?.reason], ["available", "TagMoved"]);
+      assert.equal(foundAt(image, held, later(round), followed), image);
+      waits.push(wait(image, later(round)));
+    }
+    assert.deepEqual(waits, [10, 20, 40]);
+
+    image = failed(image, notFound, later(9), longest);
+    assert.deepEqual([image.state, image.attempts], ["available", 0]);
+    assert.equal(wait(image, later(9)), 80);
+
+    const another = { expected: { digest: `sha256:${"c".repeat(64)}`, followsTag: true } };
+    assert.equal(foundAt(image, held, later(10), another).state, "pending");
+  });
+
+  test("is forgotten if the image is removed meanwhile", () => {
+    const image = missing(foundAt(available, held, later(1), followed), later(2), longest);
+
+    assert.deepEqual(
+      [image.state, image.finding, image.outdated],
+      ["pending", undefined, undefined],
+    );
   });
 });
 
 describe("an image that somebody removed", () => {
   test("comes back after a few seconds, then later each time, up to 10 min", () => {
-    let image = found(newlyOwed("r.io/x:1", start), held, start);
+    let image = foundAt(newlyOwed("r.io/x:1", start), held, start);
     const waits: number[] = [];
     for (let round = 1; round <= 9; round++) {
       image = missing(image, later(round), longest);
       waits.push(wait(image, later(round)));
-      image = found(image, held, later(round));
+      image = foundAt(image, held, later(round));
     }
 
     assert.deepEqual(waits, [4, 8, 16, 32, 64, 128, 256, 512, 600]);
   });
 
   test("comes back soon again if it had stayed for long", () => {
-    let image = found(newlyOwed("r.io/x:1", start), held, start);
-    image = found(missing(image, start, longest), held, start);
+    let image = foundAt(newlyOwed("r.io/x:1", start), held, start);
+    image = foundAt(missing(image, start, longest), held, start);
     image = missing(image, later(601), longest);
 
     assert.equal(wait(image, later(601)), 4);
     assert.equal(image.finding?.reason, "Removed");
   });
 
+  test("says so from the third time in short order, until it has stayed for long", () => {
+    let image = foundAt(newlyOwed("r.io/x:1", start), held, start);
+    const reasons: unknown[] = [];
+    for (let round = 1; round <= 3; round++) {
+      image = missing(image, later(round), longest);
+      const away = image.finding?.reason;
+      image = foundAt(image, held, later(round));
+      reasons.push([away, image.finding?.reason]);
+    }
+    assert.deepEqual(reasons, [
+      ["Removed", undefined],
+      ["Removed", undefined],
+      ["RemovedRepeatedly", "RemovedRepeatedly"],
+    ]);
+
+    assert.equal(foundAt(image, held, later(602)), image);
+    assert.equal(calmAtMs(image, longest), later(603).getTime());
+    const calm = foundAt(image, held, later(603));
+    assert.deepEqual([calm.finding, calm.removals], [undefined, 0]);
+    assert.equal(calmAtMs(calm, longest), Infinity);
+  });
+
   test("is nothing new if it was not there", () => {
     const image = newlyOwed("r.io/x:1", start);
 
     assert.equal(missing(image, later(1), longest), image);
-  });
-});
-
-describe("restored()", () => {
-  const reported = {
-    reference: "r.io/x:1",
-    state: "error",
-    reason: "NotFound",
-    message: "no such tag",
-    attempts: 3,
-    since: "2025-12-31T00:00:00Z",
-  } as const;
-
-  test("goes on with the count, the state and its time, and waits as before", () => {
-    const image = restored(reported, { isSamePlan: true, now: start, policy: longest });
-
-    assert.equal(image.state, "error");
-    assert.equal(image.attempts, 3);
-    assert.deepEqual(image.since, new Date(reported.since));
-    assert.deepEqual(image.finding, notFound);
-    assert.equal(wait(image, start), 40);
-  });
-
-  test("tries at once if something else is asked for now", () => {
-    const image = restored(reported, { isSamePlan: false, now: start, policy: longest });
-
-    assert.ok(wait(image, start) <= 0);
-  });
-
-  test("knows what was there, so that a removal meanwhile is noticed", () => {
-    const available = { ...reported, state: "available", attempts: 0, digest: "d", sizeBytes: 1 };
-    const options = { isSamePlan: true, now: start, policy: longest };
-    const image = restored({ ...available, state: "available" }, options);
-
-    assert.equal(found(image, { digest: "d", sizeBytes: 1 }, later(1)), image);
-    assert.equal(missing(image, later(1), longest).finding?.reason, "Removed");
   });
 });

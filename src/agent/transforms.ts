@@ -1,9 +1,29 @@
 import type { ImagePlan } from "#api/v1/image-plan.ts";
+import type { NodeReport } from "#api/v1/node-report.ts";
 import type { Node, ObjectMeta } from "#kube/types.ts";
 
 /** Keeps what the agent reads of a Node: most of one is a list of images that are on it. */
-export function slimNode({ metadata, status: { conditions = [] } = {} }: Node): Node {
-  return { metadata: slimMetadata(metadata), status: { conditions } };
+export function slimNode({ metadata, status: { conditions = [], nodeInfo } = {} }: Node): Node {
+  const { operatingSystem, architecture } = nodeInfo ?? {};
+  return {
+    metadata: slimMetadata(metadata),
+    status: {
+      conditions,
+      nodeInfo: {
+        ...(operatingSystem !== undefined && { operatingSystem }),
+        ...(architecture !== undefined && { architecture }),
+      },
+    },
+  };
+}
+
+/** Keeps what the agent reads of its NodeReport. */
+export function slimReport({ metadata, status }: NodeReport): NodeReport {
+  const { ownerReferences } = metadata;
+  return {
+    metadata: { ...slimMetadata(metadata), ...(ownerReferences && { ownerReferences }) },
+    ...(status && { status }),
+  };
 }
 
 /** Keeps what the agent reads of an ImagePlan. */

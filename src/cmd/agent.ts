@@ -1,9 +1,12 @@
 import { Agent } from "#agent/agent.ts";
 import { connectRuntime, knownSockets, socketPath } from "#agent/connect-runtime.ts";
 import { agentMetrics } from "#agent/metrics.ts";
+import { ControllerClient } from "#agent/controller-client.ts";
 import { clusterReportStore } from "#agent/report-store.ts";
-import { slimNode, slimPlan } from "#agent/transforms.ts";
-import { imagePlans } from "#api/v1/resources.ts";
+import { runtimeDisk, type DiskPolicy } from "#agent/disk.ts";
+import { StallWatch } from "#agent/stall-watch.ts";
+import { slimNode, slimPlan, slimReport } from "#agent/transforms.ts";
+import { imagePlans, nodeReports } from "#api/v1/resources.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import { RuntimeClient } from "#cri/runtime-client.ts";
@@ -11,6 +14,7 @@ import { operationsRoutes } from "#http/operations.ts";
 import { router } from "#http/router.ts";
 import { serve } from "#http/serve.ts";
 import { KubeClient } from "#kube/client.ts";
+import { tokenFile } from "#kube/cluster-config.ts";
 import { Informer } from "#kube/informer.ts";
 import { nodes } from "#kube/resource.ts";
 import { Health } from "#lifecycle/health.ts";
@@ -25,7 +29,7 @@ export async function runAgent(input: ProcessInput): Promise<void> {
 }
 
 async function runService(config: AgentConfig, roleLog: Log, signal: AbortSignal): Promise<void> {
-  const { nodeName, criSocket, healthPort, version } = config;
+  const { nodeName, namespace, criSocket, healthPort, version } = config;
   const log = roleLog.child({ node: nodeName });
   const clock = systemClock;
   const random = Math.random;
@@ -50,19 +54,20 @@ async function runService(config: AgentConfig, roleLog: Log, signal: AbortSignal
     resource: imagePlans,
     transform: slimPlan,
   });
-  const ownNode = new Informer({
-    ...common,
-    client,
-    resource: nodes,
-    fieldSelector: `metadata.name=${nodeName}`,
-    transform: slimNode,
-  });
+  const own = { ...common, client, fieldSelector: `metadata.name=${nodeName}` };
+  const ownNode = new Informer({ ...own, resource: nodes, transform: slimNode });
+  const ownReport = new Informer({ ...own, resource: nodeReports, transform: slimReport });
+
+  const controller = stack.use(
+    new ControllerClient({ client, namespace, token: tokenFile(config.tokenFile), clock }),
+  );
 
   const group = stack.use(new TaskGroup(signal));
   const sockets = criSocket ? [socketPath(criSocket)] : knownSockets;
   await Promise.all([
     group.run((signal) => plans.run(signal)),
     group.run((signal) => ownNode.run(signal)),
+    group.run((signal) => ownReport.run(signal)),
     group.run(async (signal) => {
       // The caches fill while the runtime is looked for.
       await using runtime = await connectRuntime(
@@ -80,6 +85,15 @@ async function runService(config: AgentConfig, roleLog: Log, signal: AbortSignal
           runtime,
           plans,
           nodes: ownNode,
+          ownReport,
+          logins: controller,
+          slots: controller,
+          stalls: new StallWatch({
+            ...common,
+            transfers: runtime,
+            timeoutMs: config.stallTimeoutMs,
+          }),
+          disk: { source: runtimeDisk(runtime), policy: diskPolicyOf(config) },
           reports: clusterReportStore(client, nodeName),
           metrics: counts,
         },
@@ -87,4 +101,8 @@ async function runService(config: AgentConfig, roleLog: Log, signal: AbortSignal
       await agent.run(signal);
     }),
   ]);
+}
+
+function diskPolicyOf({ diskExpansion, diskReservePercent }: AgentConfig): DiskPolicy {
+  return { expansion: diskExpansion, reservePercent: diskReservePercent };
 }

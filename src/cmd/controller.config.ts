@@ -1,4 +1,6 @@
-import { duration, text, type ConfigOf } from "#config/settings.ts";
+import { isIPv4, isIPv6 } from "node:net";
+
+import { duration, integer, list, optional, text, type ConfigOf } from "#config/settings.ts";
 import { roleSettings } from "./role.ts";
 
 /** What an operator can set of `coral controller`. */
@@ -11,6 +13,19 @@ export const controllerSettings = {
     env: "POD_NAME",
     help: "Name of this replica among the candidates for leading, from the downward API.",
   }),
+  httpsPort: integer({
+    env: "CORAL_HTTPS_PORT",
+    min: 0,
+    max: 65_535,
+    default: 9443,
+    help: "Port of the webhooks and of what agents ask.",
+  }),
+  tlsFolder: optional(
+    text({
+      env: "CORAL_TLS_DIR",
+      help: "Folder with `tls.crt`, `tls.key` and `ca.crt` made by somebody else, such as cert-manager. If not set, Coral makes and rotates its own.",
+    }),
+  ),
   statusIntervalMs: duration({
     env: "CORAL_STATUS_INTERVAL",
     default: 2_000,
@@ -26,6 +41,45 @@ export const controllerSettings = {
     default: 20_000,
     help: "How long an agent may be silent, as during an update, before its node is unknown.",
   }),
+  resolveIntervalMs: duration({
+    env: "CORAL_RESOLVE_INTERVAL",
+    minMs: 5_000,
+    default: 5 * 60_000,
+    help: "How often registries are asked again: for tags that are followed (`imagePullPolicy: Always`) and for lists of tags (`listSelection: all`).",
+  }),
+  plainHttpRegistries: list({
+    env: "CORAL_PLAIN_HTTP_REGISTRIES",
+    items: "hosts, with a port if they have one",
+    accepts: isHost,
+    default: [],
+    help: "Registries (host[:port]) that speak HTTP without TLS. The controller alone asks them; what nodes do is up to their runtime.",
+  }),
+  deniedNetworks: list({
+    env: "CORAL_DENIED_NETWORKS",
+    items: "networks like 10.0.0.0/8",
+    accepts: isNetwork,
+    default: [],
+    help: "Networks (CIDR) in which no registry is asked, besides loopback, link-local and metadata addresses, which never are.",
+  }),
+  allowedRegistries: list({
+    env: "CORAL_ALLOWED_REGISTRIES",
+    items: "hosts, with a port if they have one",
+    accepts: isHost,
+    default: [],
+    help: "Registries from which Images may want images, `docker.io` among them; empty means every one.",
+  }),
+  namespaceReferences: integer({
+    env: "CORAL_NAMESPACE_REFERENCES",
+    min: 0,
+    default: 0,
+    help: "How many different images the Images of one namespace may want together. 0 means no bound.",
+  }),
+  namespaceMegabytes: integer({
+    env: "CORAL_NAMESPACE_MEGABYTES",
+    min: 0,
+    default: 0,
+    help: "How many compressed megabytes (10^6 bytes) the Images of one namespace may want on a node, as far as sizes are known. 0 means no bound.",
+  }),
   leaseDurationMs: duration({
     env: "CORAL_LEASE_DURATION",
     default: 15_000,
@@ -35,3 +89,13 @@ export const controllerSettings = {
 };
 
 export type ControllerConfig = ConfigOf<typeof controllerSettings>;
+
+function isHost(text: string): boolean {
+  return /^[a-zA-Z0-9.-]+(:[0-9]{1,5})?$/.test(text);
+}
+
+function isNetwork(text: string): boolean {
+  const [address = "", prefix = "", ...rest] = text.split("/");
+  const bits = isIPv4(address) ? 32 : isIPv6(address) ? 128 : -1;
+  return rest.length === 0 && /^[0-9]{1,3}$/.test(prefix) && Number(prefix) <= bits;
+}

@@ -1,23 +1,38 @@
-import { imagePlans, images, nodeReports } from "#api/v1/resources.ts";
+import { CertificateFiles } from "#admission/certificate-files.ts";
+import { SecretCertificates, serviceNames, type Certificates } from "#admission/certificates.ts";
+import { publishCa, type CaPublisherOptions } from "#admission/ca-publisher.ts";
+import { admissionRoutes, maxReviewBytes } from "#admission/routes.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
+import { controllerCaches } from "#controller/caches.ts";
 import { Controller } from "#controller/controller.ts";
-import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "#controller/transforms.ts";
+import { credentialsRoutes } from "#controller/credentials/endpoint.ts";
+import { SecretWatch } from "#controller/credentials/secret-watch.ts";
+import { TokenReviewer } from "#controller/credentials/token-review.ts";
+import { slotsRoutes } from "#controller/slots/endpoint.ts";
+import { LeaderLink } from "#controller/slots/leader-link.ts";
+import { Slots } from "#controller/slots/slots.ts";
 import { operationsRoutes } from "#http/operations.ts";
 import { router } from "#http/router.ts";
-import { serve } from "#http/serve.ts";
+import { serve, serveTls } from "#http/serve.ts";
 import { KubeClient } from "#kube/client.ts";
-import { Informer } from "#kube/informer.ts";
+import { EventRecorder } from "#kube/events.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
-import { nodes, pods } from "#kube/resource.ts";
 import { Health } from "#lifecycle/health.ts";
 import type { Log } from "#telemetry/log.ts";
+import { parseRepository } from "#oci/reference.ts";
+import { networkPolicy } from "#remote/network-policy.ts";
+import { RegistryClient } from "#remote/registry-client.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { controllerSettings, type ControllerConfig } from "./controller.config.ts";
 import { findCluster, runRole, type ProcessInput } from "./role.ts";
 
-/** Label that tells the agents' pods from the controller's own. */
-const agentSelector = "app.kubernetes.io/name=coral,app.kubernetes.io/component=agent";
+/** Each of thousands of agents may hold two; more than that is an attack. */
+const maxConnections = 10_000;
+
+/** The Service under which replicas are reached, and the Lease of the one that leads. */
+const service = "coral-controller";
+const lease = "coral-controller";
 
 /** Runs `coral controller` until the process is asked to stop. */
 export async function runController(input: ProcessInput): Promise<void> {
@@ -35,34 +50,103 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
   stack.use(await serve(routes, { port: healthPort })); // Probes must answer while we drain.
   const cluster = await findCluster(config);
   const userAgent = `coral-controller/${version}`;
-  const client = stack.use(new KubeClient({ config: cluster, log, metrics, userAgent }));
+  const connect = (): KubeClient => new KubeClient({ config: cluster, log, metrics, userAgent });
+  const client = stack.use(connect());
   const common = { client, clock, log };
-  const caches = {
-    images: new Informer({ ...common, resource: images, transform: slimImage }),
-    plans: new Informer({ ...common, resource: imagePlans, transform: slimPlan }),
-    reports: new Informer({ ...common, resource: nodeReports, transform: reportSlimmer() }),
-    nodes: new Informer({ ...common, resource: nodes, transform: slimNode }),
-    pods: new Informer({
-      ...common,
-      resource: pods,
-      namespace,
-      labelSelector: agentSelector,
-      transform: slimPod,
-    }),
-  };
+  const caches = controllerCaches(common, { namespace });
   const informers = Object.values(caches);
   health.requireForReadiness("caches", () =>
     informers.every(({ hasSynced }) => hasSynced) ? undefined : "waiting for the API server",
   );
+  const settings = {
+    ...config,
+    quota: {
+      allowedRegistries: config.allowedRegistries.map(
+        (host) => parseRepository(`${host}/any`).registry, // Docker Hub has several names.
+      ),
+      references: config.namespaceReferences,
+      bytesPerNode: config.namespaceMegabytes * 1_000_000,
+    },
+  };
+  const pullSecrets = stack.use(new SecretWatch({ connect, clock, log, images: caches.images }));
+  const recorder = stack.use(
+    new EventRecorder({ ...common, controller: "stvz.io/coral-controller", instance: identity }),
+  );
+  const registry = stack.use(
+    new RegistryClient({
+      userAgent,
+      log,
+      clock,
+      network: networkPolicy({ deniedNetworks: config.deniedNetworks }),
+      plainHttp: config.plainHttpRegistries,
+    }),
+  );
   const controller = stack.use(
-    new Controller(config, { ...common, ...caches, random: Math.random, metrics }),
+    new Controller(settings, {
+      ...common,
+      ...caches,
+      registry,
+      pullSecrets,
+      recorder,
+      random: Math.random,
+      metrics,
+    }),
+  );
+  const certificates = certificatesOf(config, common);
+  health.requireForReadiness("certificate", () =>
+    certificates.current() ? undefined : "waiting for a certificate",
+  );
+  const reviewer = new TokenReviewer({ client, clock, namespace, serviceAccount: "coral-agent" });
+  const credentials = credentialsRoutes({
+    ...caches,
+    reviewer,
+    secrets: pullSecrets,
+    hasSynced: () => informers.every(({ hasSynced }) => hasSynced),
+    log,
+  });
+  const slots = new Slots();
+  const leader = stack.use(
+    new LeaderLink({
+      client,
+      namespace,
+      lease,
+      identity,
+      port: config.httpsPort,
+      serverName: `${service}.${namespace}.svc`,
+      ca: () => certificates.ca(),
+    }),
+  );
+  const secureRoutes = router(
+    {
+      ...admissionRoutes({ log, metrics }),
+      ...credentials,
+      ...slotsRoutes({
+        ...caches,
+        reviewer,
+        slots,
+        leader,
+        totalNodesOf: (key) => controller.totalNodesOf(key),
+        log,
+      }),
+    },
+    log,
+  );
+  stack.use(
+    await serveTls(secureRoutes, {
+      port: config.httpsPort,
+      certificates,
+      maxBodyBytes: maxReviewBytes,
+      maxConnections,
+    }),
   );
   const group = stack.use(new TaskGroup(signal));
   await Promise.all([
+    group.run((scope) => certificates.run(scope)),
+    group.run((scope) => pullSecrets.run(scope)),
     ...informers.map((informer) => group.run((scope) => informer.run(scope))),
     group.run(async (scope) => {
       await Promise.all(informers.map((informer) => informer.synced({ signal: scope })));
-      const election = { ...common, namespace, name: "coral-controller", identity };
+      const election = { ...common, namespace, name: lease, identity };
       await runAsLeader(
         {
           ...election,
@@ -71,8 +155,37 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
           retryPeriodMs: Math.min(2_000, leaseDurationMs / 5),
           signal: scope,
         },
-        (leading) => controller.lead(leading),
+        async (leading) => {
+          await using tasks = new TaskGroup(leading);
+          await Promise.all([
+            tasks.run((scope) => controller.lead(scope)),
+            tasks.run((scope) => slots.lead(scope)),
+            tasks.run((scope) =>
+              publishCa({ ...common, ...published(config), certificates }, scope),
+            ),
+          ]);
+        },
       );
     }),
   ]);
+}
+
+type Common = ConstructorParameters<typeof SecretCertificates>[0];
+
+function certificatesOf(
+  { tlsFolder, namespace }: ControllerConfig,
+  common: Pick<Common, "client" | "clock" | "log">,
+): Certificates {
+  if (tlsFolder !== undefined) return new CertificateFiles({ ...common, folder: tlsFolder });
+  const dnsNames = serviceNames(service, namespace);
+  return new SecretCertificates({ ...common, namespace, name: "coral-tls", dnsNames });
+}
+
+/** Where the authorities are told. Who brings the certificates also tells the API server. */
+function published({
+  tlsFolder,
+  namespace,
+}: ControllerConfig): Pick<CaPublisherOptions, "namespace" | "configMap" | "webhooks"> {
+  const common = { namespace, configMap: "coral-ca" };
+  return tlsFolder === undefined ? { ...common, webhooks: "coral-validation" } : common;
 }

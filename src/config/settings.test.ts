@@ -10,6 +10,7 @@ import {
   duration,
   flagOf,
   integer,
+  list,
   optional,
   readConfig,
   text,
@@ -70,6 +71,27 @@ describe("readConfig()", () => {
     const config = readConfig(settings, { NODE_NAME: "n1", CORAL_PULLS: "", CORAL_FILE: "" });
 
     assert.deepEqual([config.concurrency, config.file], [3, undefined]);
+  });
+
+  test("refuses a duration below the least that makes sense", () => {
+    const everyMs = duration({ env: "CORAL_EVERY", minMs: 5_000, default: 60_000, help: "Every." });
+    assert.throws(() => readConfig({ everyMs }, { CORAL_EVERY: "0s" }), {
+      message: /CORAL_EVERY="0s": must be .* of at least 5 s and at most 24 days/,
+    });
+  });
+
+  test("reads a list with commas, and refuses it for one bad item", () => {
+    const digits = list({
+      env: "CORAL_DIGITS",
+      items: "digits",
+      accepts: (item) => /^[0-9]$/.test(item),
+      default: [],
+      help: "Digits.",
+    });
+    assert.deepEqual(readConfig({ digits }, { CORAL_DIGITS: "1, 2,,3" }).digits, ["1", "2", "3"]);
+    assert.throws(() => readConfig({ digits }, { CORAL_DIGITS: "1,x" }), {
+      message: /CORAL_DIGITS="1,x": must be digits, separated by commas/,
+    });
   });
 
   test("reports every problem at once, each on its line", () => {

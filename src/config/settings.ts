@@ -106,6 +106,23 @@ export function choice<const Word extends string>(
   };
 }
 
+/** A list with commas, each item of which `accepts` takes. `items` names them: `must be …, separated by commas`. */
+export function list(
+  setting: Declared<readonly string[]> & { items: string; accepts: (item: string) => boolean },
+): Setting<readonly string[]> {
+  const { items, accepts, ...declared } = setting;
+  return {
+    ...declared,
+    expects: `must be ${items}, separated by commas`,
+    parse(value) {
+      const parts = value.split(",").map((part) => part.trim());
+      const given = parts.filter((part) => part !== "");
+      return given.every(accepts) ? given : undefined;
+    },
+    format: (value) => value.join(","),
+  };
+}
+
 /** A switch. */
 export function boolean(setting: Declared<boolean>): Setting<boolean> {
   return {
@@ -147,16 +164,18 @@ const units: readonly DurationUnit[] = ["h", "m", "s", "ms"];
 const longestMs = 2 ** 31 - 1;
 
 /** A duration as operators write it ("90s", "10m"), handed over in milliseconds. */
-export function duration(setting: Declared<number>): Setting<number> {
+export function duration(setting: Declared<number> & { minMs?: number }): Setting<number> {
+  const { minMs = 0, ...declared } = setting;
+  const least = minMs > 0 ? `at least ${minMs / unitMs.s} s and ` : "";
   return {
-    ...setting,
-    expects: 'must be a number with a unit, like "90s" or "10m", of at most 24 days',
+    ...declared,
+    expects: `must be a number with a unit, like "90s" or "10m", of ${least}at most 24 days`,
     parse(value) {
       const [, amount, written] = /^(\d{1,10})(ms|s|m|h)$/.exec(value) ?? [];
       const unit = units.find((candidate) => candidate === written);
       if (amount === undefined || unit === undefined) return undefined;
       const ms = Number(amount) * unitMs[unit];
-      return ms <= longestMs ? ms : undefined;
+      return ms >= minMs && ms <= longestMs ? ms : undefined;
     },
     format(ms) {
       const unit = units.find((candidate) => ms > 0 && ms % unitMs[candidate] === 0) ?? "ms";

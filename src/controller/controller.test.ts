@@ -8,18 +8,25 @@ import { imagePlans, images, nodeReports } from "#api/v1/resources.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import { KubeClient } from "#kube/client.ts";
-import { Informer } from "#kube/informer.ts";
+import type { EventRecord } from "#kube/events.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
 import { nodes, pods } from "#kube/resource.ts";
 import type { Log } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { FakeApiServer, type SeenRequest } from "#test/fake-api-server.ts";
 import { anImage, aNodeReport } from "#test/kinds.ts";
-import { Controller } from "./controller.ts";
-import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "./transforms.ts";
+import { controllerCaches } from "./caches.ts";
+import { Controller, type PullSecretCache } from "./controller.ts";
+import type { RegistryLookup } from "./image/resolver.ts";
 
 const bookworm = "docker.io/library/debian:bookworm";
-const settings = { statusIntervalMs: 100, newNodeGraceMs: 0, agentGraceMs: 0 };
+const settings = {
+  statusIntervalMs: 100,
+  newNodeGraceMs: 0,
+  agentGraceMs: 0,
+  resolveIntervalMs: 60_000,
+  quota: { allowedRegistries: [], references: 0, bytesPerNode: 0 },
+};
 const key = "team/tools";
 
 interface Line {
@@ -43,31 +50,43 @@ function recordingLog(lines: Line[]): Log {
   return log;
 }
 
+const noSecrets: PullSecretCache = {
+  revisionOf: () => undefined,
+  problemsOf: () => [],
+  entriesFor: () => [],
+  onChange: () => ({ [Symbol.dispose]() {} }),
+};
+
+/** A registry that has one small image under every name and tag. */
+function aRegistry({ digest = `sha256:${"a".repeat(64)}` } = {}): RegistryLookup {
+  return {
+    resolve: async () => ({ digest }),
+    sizes: async () => [{ platform: "linux/amd64", sizeBytes: 1_000 }],
+    tags: async () => ["1.0", "1.1", "2.0"],
+  };
+}
+
 /** Runs a replica until its scope ends. */
 async function replica(
   server: FakeApiServer,
   identity: string,
-  lines: Line[] = [],
+  {
+    lines = [],
+    events = [],
+    registry = aRegistry(),
+  }: { lines?: Line[]; events?: EventRecord[]; registry?: RegistryLookup } = {},
 ): Promise<AsyncDisposable> {
   const stop = new AbortController();
   const log = recordingLog(lines);
   const client = new KubeClient({ config: server.config, log, userAgent: identity });
   const common = { client, clock: systemClock, log };
-  const caches = {
-    images: new Informer({ ...common, resource: images, transform: slimImage }),
-    plans: new Informer({ ...common, resource: imagePlans, transform: slimPlan }),
-    reports: new Informer({ ...common, resource: nodeReports, transform: reportSlimmer() }),
-    nodes: new Informer({ ...common, resource: nodes, transform: slimNode }),
-    pods: new Informer({
-      ...common,
-      resource: pods,
-      namespace: "coral-system",
-      transform: slimPod,
-    }),
-  };
+  const caches = controllerCaches(common, { namespace: "coral-system" });
   const controller = new Controller(settings, {
     ...common,
     ...caches,
+    registry,
+    pullSecrets: noSecrets,
+    recorder: { record: (event) => void events.push(event) },
     random: Math.random,
     metrics: new Registry(),
   });
@@ -77,7 +96,7 @@ async function replica(
     group.run(async (signal) => {
       await Promise.all(Object.values(caches).map((informer) => informer.synced({ signal })));
       const election = { namespace: "coral-system", name: "coral-controller", identity };
-      const times = { leaseDurationMs: 1_000, renewDeadlineMs: 700, retryPeriodMs: 50 };
+      const times = { leaseDurationMs: 3_000, renewDeadlineMs: 2_500, retryPeriodMs: 50 };
       await runAsLeader({ ...common, ...election, ...times, signal }, (leading) =>
         controller.lead(leading),
       );
@@ -99,7 +118,11 @@ async function startServer(): Promise<FakeApiServer> {
 
 function addNode(server: FakeApiServer, name: string): void {
   server.create(nodes, { metadata: { name, labels: { team: "x" } } });
-  const metadata = { name: `agent-${name}`, namespace: "coral-system" };
+  const labels = {
+    "app.kubernetes.io/name": "coral",
+    "app.kubernetes.io/component": "agent",
+  };
+  const metadata = { name: `agent-${name}`, namespace: "coral-system", labels };
   server.create(pods, { metadata, spec: { nodeName: name } });
   const conditions = [{ type: "Ready", status: "True" }];
   server.merge(pods, `coral-system/agent-${name}`, { status: { conditions } });
@@ -155,7 +178,7 @@ describe("a controller", () => {
     await using server = await startServer();
     const lines: Line[] = [];
     for (const name of ["n1", "n2"]) addNode(server, name);
-    await using _one = await replica(server, "one", lines);
+    await using _one = await replica(server, "one", { lines });
     addImage(server);
     await until("a plan", () => server.get(imagePlans, key));
     for (const name of ["n1", "n2"]) report(server, name, "available");
@@ -174,6 +197,40 @@ describe("a controller", () => {
     assert.deepEqual(
       lines.filter(({ level }) => level !== "info"),
       [],
+    );
+  });
+
+  test("tells what a registry says an image is, in plan and status, and writes nothing more", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    await using _one = await replica(server, "one");
+    const digest = `sha256:${"a".repeat(64)}`;
+    await until("a digest", () => statusOf(server)?.images?.[0]?.digest === digest);
+
+    assert.equal(imagePlans.parse(server.get(imagePlans, key)).spec.images[0]?.digest, digest);
+    await sleep(500);
+    server.requests.length = 0;
+    await sleep(500);
+    assert.deepEqual(server.requests.filter(isWrite), []);
+  });
+
+  test("records what happens to an Image, and a new leader repeats nothing", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    report(server, "n1", "available");
+    const events: EventRecord[] = [];
+    const one = await replica(server, "one", { events });
+    await until("Ready", () => isReady(server));
+    await until("an event", () => events.length > 0);
+    await one[Symbol.asyncDispose]();
+    await using _two = await replica(server, "two", { events });
+    await sleep(500);
+
+    assert.deepEqual(
+      events.map(({ reason, regarding }) => [reason, regarding.namespace, regarding.name]),
+      [["Ready", "team", "tools"]],
     );
   });
 

@@ -4,6 +4,7 @@ import type { Counter, Registry } from "#telemetry/metrics.ts";
 export interface ControllerMetrics {
   readonly statusWrites: Counter<{}>;
   readonly labelPatches: Counter<{}>;
+  readonly lookups: Counter<{ result: readonly ["ok", "error"] }>;
 }
 
 /** Declares the controller's metrics. */
@@ -16,6 +17,11 @@ export function controllerMetrics(registry: Registry): ControllerMetrics {
     labelPatches: registry.counter({
       name: "coral_node_label_patches_total",
       help: "Patches of the image labels of a Node.",
+    }),
+    lookups: registry.counter({
+      name: "coral_registry_lookups_total",
+      help: "Questions to registries: what a reference names, and which tags there are.",
+      labels: { result: ["ok", "error"] },
     }),
   };
 }

@@ -1,10 +1,11 @@
 import type { Image } from "#api/v1/image.ts";
+import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { NodeReport } from "#api/v1/node-report.ts";
 import type { Clock } from "#async/clock.ts";
 import type { Informer } from "#kube/informer.ts";
 import type { KubeObject, Node, Pod } from "#kube/types.ts";
-import { planOf } from "./image/plan.ts";
-import type { NodeFacts, Tally } from "./image/tally.ts";
+import { isPlanOf } from "./image/plan.ts";
+import type { ImageFacts, NodeFacts, Tally } from "./image/tally.ts";
 import { agentPodOf, type Liveness } from "./node/liveness.ts";
 
 /** What an informer tells. */
@@ -12,6 +13,7 @@ export type Feed<T extends KubeObject> = Pick<Informer<T>, "get" | "onChange">;
 
 export interface MonitorDeps {
   images: Feed<Image>;
+  plans: Feed<ImagePlan>;
   nodes: Feed<Node>;
   reports: Feed<NodeReport>;
   /** The agents' pods. */
@@ -31,24 +33,20 @@ export class Monitor implements Disposable {
 
   constructor(deps: MonitorDeps) {
     this.#deps = deps;
-    const { images, nodes, reports, pods, tally, liveness } = deps;
-    const counted = new Map<string, number | undefined>();
-    this.#listeners.use(
-      images.onChange(({ type, key, object }) => {
-        const { generation } = object.metadata;
-        if (type === "deleted") {
-          counted.delete(key);
-          tally.removeImage(key);
-        } else if (!counted.has(key) || counted.get(key) !== generation) {
-          counted.set(key, generation); // A status changes often, and counts for nothing here.
-          tally.setImage(key, factsOf(object));
-        }
-      }),
-    );
+    const { images, plans, nodes, reports, pods, tally, liveness } = deps;
+    this.#listeners.use(images.onChange(({ key }) => this.#countImage(key)));
+    this.#listeners.use(plans.onChange(({ key }) => this.#countImage(key)));
     this.#listeners.use(
       nodes.onChange(({ type, key, object }) => {
-        if (type === "deleted") tally.removeNode(key);
-        else tally.setNode(key, nodeFactsOf(object));
+        if (type === "deleted") {
+          tally.removeNode(key);
+          liveness.forget(key);
+          tally.setAlive(key, false);
+          return;
+        }
+        tally.setNode(key, nodeFactsOf(object));
+        liveness.setLost(key, isLost(object));
+        this.lookAlive(key);
         if (type === "added") this.#countReport(key); // Whose report it is may be clear only now.
       }),
     );
@@ -63,10 +61,24 @@ export class Monitor implements Disposable {
 
   /** Looks whether a node is alive. @returns in how many milliseconds to look again. */
   lookAlive(node: string): number | undefined {
-    const { liveness, tally, clock } = this.#deps;
+    const { nodes, liveness, tally, clock } = this.#deps;
+    // Not heard of yet, or gone: nothing that is kept of it would ever be forgotten.
+    if (!nodes.get(node)) return undefined;
     const { isAlive, changesInMs } = liveness.look(node, clock.now().getTime());
     tally.setAlive(node, isAlive);
     return changesInMs;
+  }
+
+  /**
+   * Counts an Image by its plan, which agents act on too, and by its own selector: the plan of one that
+   * makes no sense has none. Between two plans, the last one counts.
+   */
+  #countImage(key: string): void {
+    const { images, plans, tally } = this.#deps;
+    const image = images.get(key);
+    const plan = plans.get(key);
+    if (!image) tally.removeImage(key);
+    else if (plan && isPlanOf(plan, image)) tally.setImage(key, factsOf(image, plan));
   }
 
   /**
@@ -87,12 +99,16 @@ export class Monitor implements Disposable {
   }
 }
 
-function factsOf(image: Image): Parameters<Tally["setImage"]>[1] {
-  const { spec } = planOf(image);
+function factsOf({ spec }: Image, plan: ImagePlan): ImageFacts {
+  const { images, imagePullPolicy } = plan.spec;
+  const digests = images.flatMap(({ reference, digest }) =>
+    digest === undefined ? [] : [[reference, digest] as const],
+  );
   return {
-    references: spec.images.map(({ reference }) => reference),
+    references: images.map(({ reference }) => reference),
     selector: spec.selector,
-    hasNodeLabels: image.spec.nodeLabels === "PerImage",
+    hasNodeLabels: spec.nodeLabels === "PerImage",
+    ...(imagePullPolicy === "Always" && { digests: new Map(digests) }),
   };
 }
 
@@ -105,4 +121,12 @@ function nodeFactsOf({ metadata }: Node): NodeFacts {
     isTarget: isLinux && deletionTimestamp === undefined,
     createdMs: creationTimestamp === undefined ? 0 : Date.parse(creationTimestamp),
   };
+}
+
+/** Whether nothing has been heard of its kubelet for so long that Kubernetes has given it up. */
+function isLost({ status }: Node): boolean {
+  return (
+    status?.conditions?.some(({ type, status: is }) => type === "Ready" && is === "Unknown") ??
+    false
+  );
 }

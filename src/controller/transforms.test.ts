@@ -7,12 +7,18 @@ import { reportSlimmer } from "./transforms.ts";
 describe("reportSlimmer()", () => {
   test("makes equal images of all reports one object", () => {
     const slim = reportSlimmer();
-    const digests = ["sha256:1", "sha256:2"];
-    const [one, other] = digests.map((digest, index) =>
-      slim(aNodeReport(`n${index}`, { "r.io/x:1": { digest, sizeBytes: 7 } })),
+    const [one, other] = [7, 8].map((sizeBytes) =>
+      slim(aNodeReport(`n${sizeBytes}`, { "r.io/x:1": { digest: "sha256:1", sizeBytes } })),
     );
 
     assert.equal(one?.status?.images[0], other?.status?.images[0]);
+  });
+
+  test("keeps what is remarked of an image that is there", () => {
+    const moved = { digest: "sha256:2", reason: "TagMoved", sizeBytes: 7 };
+    const [image] = reportSlimmer()(aNodeReport("n", { "r.io/x:1": moved })).status?.images ?? [];
+
+    assert.deepEqual([image?.reason, image?.digest], ["TagMoved", "sha256:2"]);
   });
 
   test("keeps what is told of a failure", () => {

@@ -1,7 +1,8 @@
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Image } from "#api/v1/image.ts";
 import type { NodeReport, ReportedImage } from "#api/v1/node-report.ts";
-import type { Node, ObjectMeta, Pod } from "#kube/types.ts";
+import { isRemark } from "#api/v1/remarks.ts";
+import type { CoreCondition, Node, ObjectMeta, Pod } from "#kube/types.ts";
 
 /** Different images to remember for sharing; a bound for clusters in which everything differs. */
 const maxShared = 65_536;
@@ -25,23 +26,23 @@ export function slimPlan({ metadata, spec }: ImagePlan): ImagePlan {
 export function reportSlimmer(): (report: NodeReport) => NodeReport {
   const images = new Map<string, ReportedImage>();
   const texts = new Map<string, string>();
+  const text = (value: string): string => shared(texts, value, () => value);
 
   function slimReported(image: ReportedImage): ReportedImage {
     const { reference, state, reason = "Unknown", message = "", attempts = 0, since } = image;
     if (state === "available" || attempts === 0) {
+      const remark = remarkOf(image);
+      const key = [state, reference, remark.reason, remark.digest].join(" ");
       // Of what is there or merely waits, nobody asks since when.
-      return shared(images, `${state} ${reference}`, () => ({ reference, state, since: "" }));
+      return shared(images, key, () => ({ reference, state, since: "", ...remark }));
     }
-    const [name, why, said] = [reference, reason, message].map((text) =>
-      shared(texts, text, () => text),
-    );
     return {
-      reference: name ?? "",
+      reference: text(reference),
       state,
       attempts,
       since,
-      reason: why ?? "",
-      message: said ?? "",
+      reason: text(reason),
+      message: text(message),
     };
   }
 
@@ -49,6 +50,11 @@ export function reportSlimmer(): (report: NodeReport) => NodeReport {
     metadata: slim(metadata),
     ...(status && { status: { ...status, images: status.images.map(slimReported) } }),
   });
+}
+
+/** What else there is to tell of an image without a failure. */
+function remarkOf({ reason, digest }: ReportedImage): Pick<ReportedImage, "reason" | "digest"> {
+  return { ...(isRemark(reason) && { reason }), ...(digest !== undefined && { digest }) };
 }
 
 function shared<T>(pool: Map<string, T>, key: string, make: () => T): T {
@@ -60,17 +66,21 @@ function shared<T>(pool: Map<string, T>, key: string, make: () => T): T {
   return value;
 }
 
-export function slimNode({ metadata }: Node): Node {
-  return { metadata: slim(metadata) };
+export function slimNode({ metadata, status }: Node): Node {
+  return { metadata: slim(metadata), status: { conditions: readyOf(status?.conditions) } };
 }
 
 export function slimPod({ metadata, spec, status }: Pod): Pod {
-  const ready = status?.conditions?.filter(({ type }) => type === "Ready") ?? [];
   return {
     metadata: slim(metadata),
     ...(spec?.nodeName !== undefined && { spec: { nodeName: spec.nodeName } }),
-    status: { conditions: ready },
+    status: { conditions: readyOf(status?.conditions) },
   };
+}
+
+function readyOf(conditions: readonly CoreCondition[] = []): CoreCondition[] {
+  const ready = conditions.filter(({ type }) => type === "Ready");
+  return ready.map(({ type, status }) => ({ type, status }));
 }
 
 function slim(metadata: ObjectMeta): ObjectMeta {

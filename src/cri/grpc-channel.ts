@@ -1,3 +1,4 @@
+import { addAbortListener } from "node:events";
 import {
   connect,
   constants,
@@ -47,14 +48,12 @@ export function methodOf<Request, Response>(
 export interface CallOptions {
   /** Longest wait for the whole call, in milliseconds. The server is told too. */
   timeoutMs: number;
-  signal: AbortSignal;
-}
-
-export interface StreamOptions {
   /** Extra request headers. */
   metadata?: Readonly<Record<string, string>>;
   signal: AbortSignal;
 }
+
+export type StreamOptions = Omit<CallOptions, "timeoutMs">;
 
 /**
  * A gRPC client on a Unix socket, for the two kinds of call that the runtime's API has.
@@ -82,14 +81,18 @@ export class GrpcChannel implements AsyncDisposable {
   async unary<Request, Response>(
     method: Method<Request, Response>,
     request: Request,
-    { timeoutMs, signal }: CallOptions,
+    { timeoutMs, metadata = {}, signal }: CallOptions,
   ): Promise<Response> {
     signal.throwIfAborted();
     const end = performance.now() + timeoutMs;
-    const deadline = AbortSignal.timeout(timeoutMs);
-    const either = AbortSignal.any([signal, deadline]);
+    // `AbortSignal.timeout` would stay for its whole time with a signal that lives as long as the
+    // process: a timer of our own is taken back.
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), timeoutMs);
+    using _ = addAbortListener(signal, () => stop.abort());
+    const headers = { ...metadata, "grpc-timeout": grpcTimeout(timeoutMs) };
     try {
-      const call = this.#start(method, request, either, { "grpc-timeout": grpcTimeout(timeoutMs) });
+      const call = this.#start(method, request, stop.signal, headers);
       const responses = await Array.fromAsync(call);
       const [response] = responses;
       if (response === undefined || responses.length > 1) {
@@ -100,9 +103,11 @@ export class GrpcChannel implements AsyncDisposable {
       signal.throwIfAborted();
       if (error instanceof RpcError) throw error;
       // The server keeps the same deadline: it may have hung up just before our own timer.
-      if (!deadline.aborted && performance.now() < end) throw error;
+      if (!stop.signal.aborted && performance.now() < end) throw error;
       const message = `${method.path} had no answer within ${timeoutMs} ms`;
       throw new RpcError("DEADLINE_EXCEEDED", message);
+    } finally {
+      clearTimeout(timer);
     }
   }
 

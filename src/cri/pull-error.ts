@@ -71,7 +71,16 @@ const rules: readonly { code: PullErrorCode; phrases: readonly string[] }[] = [
   // Before denials: Docker Hub's limit is answered to the request for a token too.
   { code: "THROTTLED", phrases: ["toomanyrequests", "too many requests"] },
   // The runtime's own parts, not the registry's: trying again may help.
-  { code: "UNKNOWN", phrases: ["content digest ", "dial unix", "failed to extract layer"] },
+  {
+    code: "UNKNOWN",
+    phrases: [
+      "content digest ",
+      "dial unix",
+      "failed to extract layer",
+      "failed to prepare extraction snapshot",
+      "failed to unpack image",
+    ],
+  },
   { code: "RUNTIME_UNAVAILABLE", phrases: ["server is not initialized yet"] },
   {
     code: "PULL_DENIED",

@@ -138,10 +138,20 @@ describe("RuntimeClient.remove()", () => {
 
 describe("RuntimeClient.imageEvents()", () => {
   test("is unsupported by a runtime without containerd's events", async ({ signal }) => {
-    await using runtime = await FakeRuntime.start({ name: "cri-o", hasEvents: false });
+    await using runtime = await FakeRuntime.start({ name: "cri-o", isContainerd: false });
     await using client = await RuntimeClient.connect(runtime.socketPath, { signal });
     const events = client.imageEvents({ signal })[Symbol.asyncIterator]();
 
     await assert.rejects(events.next(), { name: "UnsupportedError", code: "UNSUPPORTED" });
+  });
+});
+
+describe("RuntimeClient.ingests() and readBlob()", () => {
+  test("are unsupported by a runtime without containerd's content", async ({ signal }) => {
+    await using runtime = await FakeRuntime.start({ name: "cri-o", isContainerd: false });
+    await using client = await RuntimeClient.connect(runtime.socketPath, { signal });
+
+    await assert.rejects(client.ingests({ signal }), { code: "UNSUPPORTED" });
+    await assert.rejects(client.readBlob("sha256:1", { signal }), { code: "UNSUPPORTED" });
   });
 });

@@ -23,6 +23,9 @@ const callTimeoutMs = 120_000;
 const dockerHubHost = "registry-1.docker.io";
 const dockerHubNames: readonly string[] = ["docker.io", "index.docker.io", dockerHubHost];
 
+/** What containerd's own services have to be told: whose images are meant. */
+const criMetadata = { "containerd-namespace": criNamespace };
+
 /** An image that the runtime has, complete and unpacked. */
 export interface RuntimeImage {
   /** The runtime's own name for it: the digest of its configuration in most runtimes. */
@@ -41,6 +44,14 @@ export interface ImageFilesystem {
   mountpoint: string;
   usedBytes: number;
   inodesUsed: number;
+}
+
+/** A blob that is being downloaded, or whose download was given up and not yet cleared away. */
+export interface Ingest {
+  /** The runtime's name for it. It ends in the blob's digest: `layer-sha256:…`. */
+  ref: string;
+  /** How much of it has come. */
+  offsetBytes: number;
 }
 
 /** A registry login. It is used for the registry it names and no other, mirrors included. */
@@ -170,6 +181,45 @@ export class RuntimeClient implements AsyncDisposable {
   }
 
   /**
+   * Lists the downloads of all pulls, which only containerd offers: through its content service on
+   * the same socket, as CRI tells no progress. Unpacking shows nothing here.
+   *
+   * @throws {UnsupportedError} if the runtime is not containerd.
+   */
+  async ingests({ signal }: { signal: AbortSignal }): Promise<Ingest[]> {
+    const options = { metadata: criMetadata, timeoutMs: callTimeoutMs, signal };
+    try {
+      const request = { filters: [] };
+      const { statuses } = await this.#channel.unary(runtimeMethods.listStatuses, request, options);
+      return statuses.map(({ ref, offset }) => ({ ref, offsetBytes: Number(offset) }));
+    } catch (error) {
+      throw translated(error, "The runtime does not tell what it downloads");
+    }
+  }
+
+  /**
+   * Reads a blob of at most 1 MiB that containerd has, such as a manifest.
+   *
+   * @returns `undefined` if it is not there, or not yet.
+   * @throws {UnsupportedError} if the runtime is not containerd.
+   */
+  async readBlob(
+    digest: string,
+    { signal }: { signal: AbortSignal },
+  ): Promise<Uint8Array | undefined> {
+    const options = { metadata: criMetadata, timeoutMs: callTimeoutMs, signal };
+    try {
+      // containerd answers in messages of 1 MiB: what fits into one needs no stream.
+      const request = { digest, offset: 0n, size: 0n };
+      const { data } = await this.#channel.unary(runtimeMethods.readContent, request, options);
+      return data;
+    } catch (error) {
+      if (error instanceof RpcError && error.code === "NOT_FOUND") return undefined;
+      throw translated(error, "The runtime shows no blobs");
+    }
+  }
+
+  /**
    * Subscribes to the changes of image records, which only containerd offers: through its events
    * service on the same socket, as CRI has no image events.
    *
@@ -184,7 +234,7 @@ export class RuntimeClient implements AsyncDisposable {
    */
   imageEvents({ signal }: { signal: AbortSignal }): AsyncIterable<ImageEvent> {
     const request = { filters: [imageEventFilter] };
-    const options = { metadata: { "containerd-namespace": criNamespace }, signal };
+    const options = { metadata: criMetadata, signal };
     return imageEventsOf(this.#channel.serverStream(runtimeMethods.subscribe, request, options));
   }
 
@@ -194,6 +244,12 @@ export class RuntimeClient implements AsyncDisposable {
   }
 }
 
+/** Makes an error of its own of what a runtime says to a call that it does not know. */
+function translated(error: unknown, message: string): unknown {
+  const isUnknown = error instanceof RpcError && error.code === "UNIMPLEMENTED";
+  return isUnknown ? new UnsupportedError(message, { cause: error }) : error;
+}
+
 async function* imageEventsOf(envelopes: AsyncIterable<Envelope>): AsyncGenerator<ImageEvent> {
   try {
     for await (const envelope of envelopes) {
@@ -201,8 +257,7 @@ async function* imageEventsOf(envelopes: AsyncIterable<Envelope>): AsyncGenerato
       if (event) yield event;
     }
   } catch (error) {
-    if (!(error instanceof RpcError) || error.code !== "UNIMPLEMENTED") throw error;
-    throw new UnsupportedError("The runtime has no image events", { cause: error });
+    throw translated(error, "The runtime has no image events");
   }
   throw new RuntimeUnavailableError("The runtime ended its image events");
 }

@@ -1,6 +1,12 @@
-import type { IncomingMessage, RequestListener, ServerResponse } from "node:http";
+import type {
+  IncomingHttpHeaders,
+  IncomingMessage,
+  RequestListener,
+  ServerResponse,
+} from "node:http";
 
 import type { Log } from "#telemetry/log.ts";
+import { BodyTooLargeError, readBody } from "./body.ts";
 
 /** What a route answers. */
 export interface Reply {
@@ -11,38 +17,139 @@ export interface Reply {
   readonly body: string;
 }
 
-/** Answers to GET and HEAD by exact path. */
-export type Routes = Readonly<Record<string, () => Reply | Promise<Reply>>>;
+/** Answers GET and HEAD. */
+export type GetRoute = () => Reply | Promise<Reply>;
+
+/** A request that came with a JSON body. */
+export interface PostRequest {
+  /** What the JSON says: nothing of it has been checked. */
+  readonly body: unknown;
+  /** Names in lower case. */
+  readonly headers: IncomingHttpHeaders;
+  /** Aborted when the route's time is up, or when nobody waits for the answer any more. */
+  readonly signal: AbortSignal;
+}
+
+/** Answers POST. What it throws becomes the status 500; a refusal is a reply. */
+export type PostRoute = (request: PostRequest) => Promise<Reply>;
+
+/** A route for POST, with its limits. */
+export interface PostEntry {
+  readonly post: PostRoute;
+  /** The largest body, in bytes. The server's own limit applies as well. */
+  readonly maxBodyBytes?: number;
+  /** Longest wait for the body and the answer together, in milliseconds. */
+  readonly timeoutMs?: number;
+}
+
+/** Answers by exact path: a function to GET and HEAD, an entry to POST. */
+export type Routes = Readonly<Record<string, GetRoute | PostEntry>>;
+
+const defaultMaxBodyBytes = 1 << 20;
+const defaultTimeoutMs = 10_000;
 
 /**
  * Makes a request listener of a few routes. What a route throws is logged, and the client learns
  * nothing of it but the status 500.
  */
 export function router(routes: Routes, log: Log): RequestListener {
-  async function answer({ method, url = "" }: IncomingMessage): Promise<Reply> {
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<Reply> {
+    const { method, url = "" } = request;
     const [path = ""] = url.split("?", 1);
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     if (!route) return { status: 404, body: "not found\n" };
-    if (method !== "GET" && method !== "HEAD") return { status: 405, body: "only GET and HEAD\n" };
     try {
-      return await route();
+      if (typeof route !== "function") return await post(route, request, response);
+      if (method === "GET" || method === "HEAD") return await route();
+      return { status: 405, body: `only ${readMethods}\n` };
     } catch (error) {
-      log.error("request failed", { path, error });
+      if (error instanceof Refusal) return { status: error.status, body: `${error.message}\n` };
+      // A client that has left has aborted the route, which is nobody's fault.
+      log[response.destroyed ? "debug" : "error"]("request failed", { path, error });
       return { status: 500, body: "failed\n" };
     }
   }
 
   async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const { status = 200, contentType = "text/plain; charset=utf-8", body } = await answer(request);
+    const reply = await answer(request, response);
+    const { status = 200, contentType = "text/plain; charset=utf-8", body } = reply;
+    // Node would read what is left of a body, and a client that was refused need not send it.
+    const isCutOff = !request.readableEnded && hasBody(request);
     response.writeHead(status, {
       "content-type": contentType,
       "content-length": Buffer.byteLength(body),
       "cache-control": "no-store",
       "x-content-type-options": "nosniff",
-      ...(status === 405 && { allow: "GET, HEAD" }),
+      ...(status === 405 && { allow: request.method === "POST" ? readMethods : "POST" }),
+      ...(isCutOff && { connection: "close" }),
     });
-    response.end(body); // Node leaves it out of the answer to HEAD.
+    // Node leaves the body out of the answer to HEAD.
+    response.end(body, () => isCutOff && request.destroy());
   }
 
   return (request, response) => void respond(request, response);
+}
+
+const readMethods = "GET, HEAD";
+
+/** A request is answered with a status and a line, and nobody needs to look into it. */
+class Refusal extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function post(
+  { post, maxBodyBytes = defaultMaxBodyBytes, timeoutMs = defaultTimeoutMs }: PostEntry,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<Reply> {
+  const { method, headers } = request;
+  if (method !== "POST") throw new Refusal(405, "only POST");
+  if (!isJson(headers)) throw new Refusal(415, "must be application/json");
+  const stop = new AbortController();
+  const late = Promise.withResolvers<never>();
+  const timer = setTimeout(() => {
+    late.reject(new Refusal(504, `no answer within ${timeoutMs} ms`));
+    stop.abort(new DOMException("The request took too long", "TimeoutError"));
+  }, timeoutMs);
+  const leave = (): void => stop.abort(new Error("The client has left"));
+  response.once("close", leave);
+  try {
+    const answered = readJson(request, maxBodyBytes).then((body) =>
+      post({ body, headers, signal: stop.signal }),
+    );
+    return await Promise.race([answered, late.promise]);
+  } finally {
+    clearTimeout(timer);
+    response.off("close", leave);
+  }
+}
+
+async function readJson(request: IncomingMessage, maxBodyBytes: number): Promise<unknown> {
+  let text: string;
+  try {
+    // The connection is still needed, to tell what is wrong.
+    text = await readBody(request.iterator({ destroyOnReturn: false }), maxBodyBytes);
+  } catch (error) {
+    if (!(error instanceof BodyTooLargeError)) throw new Refusal(400, "the body ended early");
+    throw new Refusal(413, error.message);
+  }
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    throw new Refusal(400, "the body must be JSON");
+  }
+}
+
+function isJson({ "content-type": type = "" }: IncomingHttpHeaders): boolean {
+  const [essence = ""] = type.split(";", 1);
+  return essence.trim().toLowerCase() === "application/json";
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
 }

@@ -74,8 +74,8 @@ describe("serve()", () => {
     assert.match(reply, /^HTTP\/1\.1 413 /);
   });
 
-  test("refuses a body of unknown length", async () => {
-    await using serving = await serve(hello, { ...local, maxBodyBytes: 1_000 });
+  test("refuses a body of unknown length where there is to be none", async () => {
+    await using serving = await serve(hello, local);
     const reply = await exchange(
       serving.port,
       "GET / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n",
@@ -99,6 +99,15 @@ describe("serve()", () => {
     const reply = await exchange(serving.port, "GET / HTTP/1.1\r\nhost:");
 
     assert.match(reply, /^HTTP\/1\.1 408 /);
+  });
+
+  test("cuts off connections beyond the most that there may be", async () => {
+    await using serving = await serve(hello, { ...local, maxConnections: 1 });
+    const first = connect(serving.port, "127.0.0.1");
+    await once(first, "connect");
+
+    assert.equal(await exchange(serving.port, "GET / HTTP/1.1\r\nhost: x\r\n\r\n"), "");
+    first.destroy();
   });
 
   test("rejects if the port is taken", async () => {

@@ -1,5 +1,6 @@
 import { once } from "node:events";
-import { createServer, type RequestListener, type Server } from "node:http";
+import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
+import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
 
 export interface ServeOptions {
   /** 0 takes any free port. */
@@ -12,6 +13,23 @@ export interface ServeOptions {
   requestTimeoutMs?: number;
   /** How long open requests may go on once the server is disposed, in milliseconds. */
   closeTimeoutMs?: number;
+  /** More connections than this at a time are cut off as they come. */
+  maxConnections?: number;
+}
+
+/** A certificate and what proves it to be ours, both in PEM. */
+export interface ServerCertificate {
+  /** The certificate, with those between it and its CA after it. */
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** Where a server's certificate comes from, and the one after it. */
+export interface CertificateSource {
+  /** `undefined` before there is one: until then no client gets a connection. */
+  current(): ServerCertificate | undefined;
+  /** Calls `listener` when `current` has become another. */
+  onChange(listener: () => void): Disposable;
 }
 
 /** A server that listens. */
@@ -23,21 +41,80 @@ export interface Serving extends AsyncDisposable {
 
 /** Far more than probes, scrapes and webhooks send, and no room for an attack. */
 const maxHeaderBytes = 16_384;
-const maxConnections = 512;
+const defaultMaxConnections = 512;
+
+/**
+ * Longer than the 90 s after which Go's clients give up an idle connection. The other way round an
+ * API server would now and then send into a connection that we are closing, and fail an admission.
+ */
+const keepAliveTimeoutMs = 120_000;
 
 /** Starts listening. @throws the system's error if the address cannot be had. */
 export async function serve(handler: RequestListener, options: ServeOptions): Promise<Serving> {
-  const { port, host, requestTimeoutMs = 10_000, closeTimeoutMs = 5_000 } = options;
   const { maxBodyBytes = 0 } = options;
-  const server = createServer(
+  return listen(createServer(limitsOf(options), limitBody(handler, maxBodyBytes)), options);
+}
+
+/**
+ * Starts listening for HTTP/1.1 over TLS 1.2 or newer. When the source has another certificate,
+ * new connections get that one, and those that are open stay.
+ *
+ * @throws the system's error if the address cannot be had.
+ */
+export async function serveTls(
+  handler: RequestListener,
+  { certificates, ...options }: ServeOptions & { certificates: CertificateSource },
+): Promise<Serving> {
+  const { maxBodyBytes = 0, requestTimeoutMs = defaultRequestTimeoutMs } = options;
+  const server = createTlsServer(
     {
-      maxHeaderSize: maxHeaderBytes,
-      headersTimeout: requestTimeoutMs,
-      requestTimeout: requestTimeoutMs,
-      connectionsCheckingInterval: Math.min(requestTimeoutMs, 1_000),
+      ...limitsOf(options),
+      keepAliveTimeout: keepAliveTimeoutMs,
+      handshakeTimeout: requestTimeoutMs,
+      ALPNProtocols: ["http/1.1"],
+      minVersion,
     },
     limitBody(handler, maxBodyBytes),
   );
+  present(server, certificates);
+  const changes = certificates.onChange(() => present(server, certificates));
+  try {
+    const serving = await listen(server, options);
+    return {
+      port: serving.port,
+      async [Symbol.asyncDispose]() {
+        changes[Symbol.dispose]();
+        await serving[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    changes[Symbol.dispose]();
+    throw error;
+  }
+}
+
+const minVersion = "TLSv1.2";
+const defaultRequestTimeoutMs = 10_000;
+
+function present(server: TlsServer, certificates: CertificateSource): void {
+  const current = certificates.current();
+  // Every call replaces all of the context: what is not said again is as Node has it.
+  if (current) server.setSecureContext({ cert: current.cert, key: current.key, minVersion });
+}
+
+function limitsOf({ requestTimeoutMs = defaultRequestTimeoutMs }: ServeOptions): ServerOptions {
+  return {
+    maxHeaderSize: maxHeaderBytes,
+    headersTimeout: requestTimeoutMs,
+    requestTimeout: requestTimeoutMs,
+    connectionsCheckingInterval: Math.min(requestTimeoutMs, 1_000),
+  };
+}
+
+async function listen(
+  server: Server | TlsServer,
+  { port, host, closeTimeoutMs = 5_000, maxConnections = defaultMaxConnections }: ServeOptions,
+): Promise<Serving> {
   server.maxConnections = maxConnections;
   let isClosing = false;
   server.on("request", (_request, response) => {
@@ -58,7 +135,7 @@ export async function serve(handler: RequestListener, options: ServeOptions): Pr
   };
 }
 
-function portOf(server: Server): number {
+function portOf(server: Server | TlsServer): number {
   const address = server.address();
   if (address === null || typeof address === "string") {
     throw new TypeError("The server must listen on a port");
@@ -66,10 +143,13 @@ function portOf(server: Server): number {
   return address.port;
 }
 
-/** Refuses a body that is too large, or of unknown size, before any of it is read. */
+/**
+ * Refuses a body that is too large before any of it is read. One of unknown length is left to the
+ * handler, who must count, unless there is to be no body at all.
+ */
 function limitBody(handler: RequestListener, maxBodyBytes: number): RequestListener {
   return (request, response) => {
-    const isChunked = request.headers["transfer-encoding"] !== undefined;
+    const isChunked = request.headers["transfer-encoding"] !== undefined && maxBodyBytes === 0;
     const isTooLarge = Number(request.headers["content-length"] ?? 0) > maxBodyBytes;
     if (!isChunked && !isTooLarge) {
       handler(request, response);

@@ -16,6 +16,8 @@ export interface EventRecord {
   action: string;
   /** For people; cut after 1,024 bytes. */
   note: string;
+  /** What of the object it is about: an event about something else is no repeat. */
+  subject?: string;
 }
 
 export interface EventRecorderOptions {
@@ -62,9 +64,9 @@ export class EventRecorder implements AsyncDisposable {
   /** Never throws, and returns before anything is written. */
   record(record: EventRecord): void {
     const nowMs = this.#options.clock.now().getTime();
-    const { regarding, type, reason, action } = record;
+    const { regarding, type, reason, action, subject = "" } = record;
     const object = [regarding.kind, regarding.namespace, regarding.name, regarding.uid].join("/");
-    const key = [object, type, reason, action].join("/");
+    const key = [object, type, reason, action, subject].join("/");
     const series = this.#series.get(key);
     if (series && nowMs - series.lastMs < seriesMs) {
       series.count++;

@@ -4,7 +4,17 @@ import { describe, test } from "node:test";
 import * as fc from "fast-check";
 
 import { formatKey, parseKey } from "./key.ts";
-import { collectionPath, events, leases, nodes, objectPath, pods } from "./resource.ts";
+import {
+  collectionPath,
+  configMaps,
+  events,
+  leases,
+  nodes,
+  objectPath,
+  pods,
+  secrets,
+  validatingWebhookConfigurations,
+} from "./resource.ts";
 
 const metadata = { name: "a" };
 
@@ -25,6 +35,16 @@ describe("parse()", () => {
     "spec.containers": [pods.parse, { metadata, spec: { containers: {} } }],
     "spec.leaseDurationSeconds": [leases.parse, { metadata, spec: { leaseDurationSeconds: "15" } }],
     regarding: [events.parse, { metadata }],
+    'data["a"]': [secrets.parse, { metadata, data: { a: 1 } }],
+    data: [configMaps.parse, { metadata, data: [] }],
+    "webhooks[0].clientConfig": [
+      validatingWebhookConfigurations.parse,
+      { metadata, webhooks: [{ name: "a" }] },
+    ],
+    "webhooks[1].name": [
+      validatingWebhookConfigurations.parse,
+      { metadata, webhooks: [{ name: "a", clientConfig: {} }, { clientConfig: {} }] },
+    ],
   };
   for (const [field, [parse, value]] of Object.entries(malformed)) {
     test(`names ${field} when it is not as it must be`, () => {

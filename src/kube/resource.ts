@@ -6,10 +6,20 @@ import {
   isBoolean,
   isNumber,
   isText,
+  isTextMap,
   parseObject,
   requireObject,
 } from "./shape.ts";
-import type { Event, KubeObject, Lease, Node, Pod } from "./types.ts";
+import type {
+  ConfigMap,
+  Event,
+  KubeObject,
+  Lease,
+  Node,
+  Pod,
+  Secret,
+  ValidatingWebhookConfiguration,
+} from "./types.ts";
 
 export { MalformedObjectError } from "./shape.ts";
 
@@ -156,3 +166,53 @@ function assertEvent(value: unknown): asserts value is Event {
   requireObject(event["regarding"], "regarding");
   checkEvent(event, "");
 }
+
+const checkSecret = fields({ type: isText, data: isTextMap });
+
+export const secrets: Resource<Secret> = {
+  group: "",
+  version: "v1",
+  plural: "secrets",
+  kind: "Secret",
+  namespaced: true,
+  parse(value) {
+    const secret = parseObject(value);
+    checkSecret(secret, "");
+    return secret;
+  },
+};
+
+const checkConfigMap = fields({ data: isTextMap });
+
+export const configMaps: Resource<ConfigMap> = {
+  group: "",
+  version: "v1",
+  plural: "configmaps",
+  kind: "ConfigMap",
+  namespaced: true,
+  parse(value) {
+    const configMap = parseObject(value);
+    checkConfigMap(configMap, "");
+    return configMap;
+  },
+};
+
+const checkWebhooks = fields({
+  webhooks: each((webhook, field) => {
+    requireObject(requireObject(webhook, field)["clientConfig"], `${field}.clientConfig`);
+    having(["name"], fields({ clientConfig: fields({ caBundle: isText }) }))(webhook, field);
+  }),
+});
+
+export const validatingWebhookConfigurations: Resource<ValidatingWebhookConfiguration> = {
+  group: "admissionregistration.k8s.io",
+  version: "v1",
+  plural: "validatingwebhookconfigurations",
+  kind: "ValidatingWebhookConfiguration",
+  namespaced: false,
+  parse(value) {
+    const configuration = parseObject(value);
+    checkWebhooks(configuration, "");
+    return configuration;
+  },
+};

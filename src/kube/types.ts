@@ -121,3 +121,28 @@ export interface Event extends KubeObject {
   readonly reportingInstance?: string;
   readonly series?: { readonly count: number; readonly lastObservedTime: string };
 }
+
+/** core/v1 Secret. Its values are in base64. */
+export interface Secret extends KubeObject {
+  readonly type?: string;
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** core/v1 ConfigMap. */
+export interface ConfigMap extends KubeObject {
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** How an API server reaches a webhook, as far as Coral reads it. */
+export interface WebhookClientConfig {
+  /** PEM in base64: the certificates that the webhook's own may be signed by. */
+  readonly caBundle?: string;
+}
+
+/** admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration. */
+export interface ValidatingWebhookConfiguration extends KubeObject {
+  readonly webhooks?: readonly {
+    readonly name: string;
+    readonly clientConfig: WebhookClientConfig;
+  }[];
+}

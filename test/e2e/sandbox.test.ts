@@ -7,9 +7,16 @@ import { join } from "node:path";
 import { after, afterEach, before, describe, test } from "node:test";
 
 import { CommandError, run } from "#sandbox/command.ts";
-import { Layout } from "#sandbox/layout.ts";
+import { ensureSmallVariant } from "#sandbox/images/fixture-images.ts";
+import { controlPlaneAddress, Layout } from "#sandbox/layout.ts";
 import { repositoryRoot } from "#sandbox/paths.ts";
-import { openRegistry, privateRegistry } from "#sandbox/registry-hosts.ts";
+import {
+  openRegistry,
+  privateRegistry,
+  tokenRealm,
+  tokenRegistry,
+  upstreamHosts,
+} from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import type { SandboxNode } from "#sandbox/sandbox-node.ts";
 import { namespaceIdsOf, processesInNamespaces, remainsOf, tearDown } from "#sandbox/tear-down.ts";
@@ -157,13 +164,85 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
   test("asks for a login at the private registry, and takes the right one", async ({ signal }) => {
     const node = sandbox.node("node1");
     const pull = ["pull", `${privateRegistry.host}/library/none:1`];
-    const { username = "", password = "" } = privateRegistry.login ?? {};
+    const [{ username, password }] = privateRegistry.logins;
     const anonymous = await failureOf(node.crictl(pull, { signal }));
     const login = ["pull", "--creds", `${username}:${password}`, ...pull.slice(1)];
     const known = await failureOf(node.crictl(login, { signal }));
 
     assert.match(anonymous, /401|authorization failed|no basic auth/i);
     assert.match(known, /not found/i);
+  });
+
+  test("asks for a token at the token registry, and its realm knows each team's login", async ({
+    signal,
+  }) => {
+    const node = sandbox.node("node1");
+    const reference = `${tokenRegistry.host}/team-a/hello:1`;
+    const folder = await ensureSmallVariant(99, sandbox.programs, { signal });
+    await sandbox.push(folder, reference, { signal });
+    const pull = (...login: string[]): Promise<string> => {
+      const creds = login.length > 0 ? ["--creds", login.join(":")] : [];
+      return failureOf(node.crictl(["pull", ...creds, reference], { signal }));
+    };
+    await sandbox.upstream.forgetRequests({ signal });
+
+    assert.match(await pull(), /insufficient_scope|authorization failed/);
+    assert.match(await pull("anna", "wrong"), /401 Unauthorized/);
+    assert.match(await pull("ben", "barnacle"), /insufficient_scope|authorization failed/);
+    assert.equal(await pull("anna", "anemone"), "");
+    const requests = await sandbox.upstream.requests({ signal });
+    const seen = new Set(requests.map(({ host, login }) => `${host} ${login?.username ?? ""}`));
+    assert.deepEqual(
+      [...seen].toSorted(),
+      ["", "anna", "ben"]
+        .map((name) => `${tokenRealm.host} ${name}`)
+        .concat(`${tokenRegistry.host} `),
+    );
+  });
+
+  test("gives a token for an identity token too", async ({ signal }) => {
+    const program = `
+      const grant = { grant_type: "refresh_token", refresh_token: "anna-for-ever" };
+      const body = new URLSearchParams({ ...grant, scope: "repository:team-a/hello:pull" });
+      console.log(await (await fetch("${realmAddress}", { method: "POST", body })).text());`;
+    const argv = [process.execPath, "--input-type=module", "-e", program];
+    assert.match((await sandbox.exec(argv, { signal })).stdout, /"access_token":"ey/);
+  });
+
+  test("changes the logins of a registry at any time", async ({ signal }) => {
+    const node = sandbox.node("node2");
+    for (const registry of [privateRegistry, tokenRegistry]) {
+      const reference = `${registry.host}/team-a/changing:1`;
+      const folder = await ensureSmallVariant(99, sandbox.programs, { signal });
+      await sandbox.push(folder, reference, { signal });
+      const creds = (password: string): Promise<string> =>
+        failureOf(node.crictl(["pull", "--creds", `new:${password}`, reference], { signal }));
+
+      for (const password of ["first", "second"]) {
+        await sandbox.upstream.setLogins(registry, [{ username: "new", password }]);
+        assert.equal(await creds(password), "");
+      }
+      assert.notEqual(await creds("first"), "");
+      await sandbox.upstream.setLogins(registry, registry.logins);
+    }
+  });
+
+  test("lets pods find and reach its registries by name", async ({ signal }) => {
+    await apply(sandbox, signal, [aPod("finder", "node1", Sandbox.images.large)]);
+    await podsReady(sandbox, ["finder"], signal);
+    const urls = upstreamHosts.map(({ host }) => `http://${host}/v2/`);
+    const program = `for (const url of ${JSON.stringify(urls)}) console.log((await fetch(url)).status)`;
+    const call = [
+      "exec",
+      "finder",
+      "--",
+      "/usr/local/bin/node",
+      "--input-type=module",
+      "-e",
+      program,
+    ];
+
+    assert.equal((await sandbox.kubectl(call, { signal })).stdout, "200\n401\n401\n200\n");
   });
 
   describe("the upstream's faults", () => {
@@ -371,6 +450,9 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     assert.deepEqual(await remainsOf(layout), nothing);
   });
 });
+
+/** The token realm's own address: names of the sandbox's internet are known to nodes and pods alone. */
+const realmAddress = `http://${controlPlaneAddress}:${tokenRealm.port}/token`;
 
 const nothing = { processes: [], namespaces: [], cgroups: [], mounts: [], folders: [] };
 

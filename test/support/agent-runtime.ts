@@ -4,7 +4,7 @@ import type { Runtime, RuntimeVersion } from "#agent/runtime.ts";
 import type { ImageEvent } from "#cri/image-events.ts";
 import { PullError, type PullErrorCode } from "#cri/pull-error.ts";
 import { RuntimeUnavailableError, UnsupportedError } from "#cri/rpc-error.ts";
-import type { RuntimeImage } from "#cri/runtime-client.ts";
+import type { PullCredentials, RuntimeImage } from "#cri/runtime-client.ts";
 import { formatReference, parseReference } from "#oci/reference.ts";
 
 interface Subscriber {
@@ -20,9 +20,14 @@ interface Subscriber {
 export class MemoryRuntime implements Runtime {
   /** Every pull that was begun, in order. */
   readonly pulls: string[] = [];
+  /** Who each of them was to log in as. */
+  readonly users: (string | undefined)[] = [];
   /** How often everything was listed. */
   lists = 0;
   readonly #images = new Map<string, RuntimeImage>();
+  /** What the registry has under a tag, if it is said. */
+  readonly #served = new Map<string, string>();
+  readonly #guarded = new Map<string, string>();
   readonly #failures = new Map<string, PullErrorCode>();
   readonly #held = new Map<string, PromiseWithResolvers<void>>();
   readonly #running = new Set<string>();
@@ -43,6 +48,18 @@ export class MemoryRuntime implements Runtime {
   /** Has an image from the start. */
   holding(...references: string[]): this {
     for (const reference of references) this.#add(reference);
+    return this;
+  }
+
+  /** Moves a tag at its registry. What was pulled before stays. */
+  serve(reference: string, digest: string): this {
+    this.#served.set(reference, digest);
+    return this;
+  }
+
+  /** Makes the registry deny a reference to everybody but one user. */
+  guard(reference: string, user: string): this {
+    this.#guarded.set(reference, user);
     return this;
   }
 
@@ -105,13 +122,20 @@ export class MemoryRuntime implements Runtime {
     );
   }
 
-  async pull(reference: string, { signal }: { signal: AbortSignal }): Promise<string> {
+  async pull(
+    reference: string,
+    { credentials, signal }: { credentials?: PullCredentials; signal: AbortSignal },
+  ): Promise<string> {
+    const user = credentials && "username" in credentials ? credentials.username : undefined;
     this.pulls.push(reference);
+    this.users.push(user);
     this.#running.add(reference);
     try {
       await unlessAborted(this.#held.get(reference)?.promise, signal);
       this.#requireThere();
-      const code = this.#failures.get(reference);
+      const guard = this.#guarded.get(reference);
+      const isDenied = guard !== undefined && guard !== user;
+      const code = isDenied ? "PULL_DENIED" : this.#failures.get(reference);
       if (code) throw new PullError(reference, code, `because of ${code}`, undefined);
       this.#add(reference);
       this.#notify();
@@ -147,7 +171,7 @@ export class MemoryRuntime implements Runtime {
 
   #add(text: string): void {
     const { tag, digest, ...repository } = parseReference(text);
-    const listed = digest ?? `sha256:${hash("sha256", text)}`;
+    const listed = digest ?? this.#served.get(text) ?? `sha256:${hash("sha256", text)}`;
     const id = idOf(text);
     const isByTag = tag !== undefined && digest === undefined;
     this.#images.set(id, {

@@ -1,4 +1,5 @@
-import { Agent, type AgentSettings, type Feed } from "#agent/agent.ts";
+import { Agent, type AgentDeps, type AgentSettings } from "#agent/agent.ts";
+import type { Feed } from "#agent/feed.ts";
 import { agentMetrics } from "#agent/metrics.ts";
 import type { ReportStore } from "#agent/report-store.ts";
 import type { ImagePlan, ImagePlanSpec } from "#api/v1/image-plan.ts";
@@ -11,7 +12,7 @@ import { Registry } from "#telemetry/metrics.ts";
 import { MemoryRuntime } from "#test/agent-runtime.ts";
 import { ManualClock } from "#test/manual-clock.ts";
 
-/** An ImagePlan of references, or of what else its spec says. */
+/** An ImagePlan of references, or of what else its spec says, made from an Image's `generation`. */
 export function aPlan(
   key: string,
   images: readonly string[],
@@ -19,10 +20,11 @@ export function aPlan(
 ): ImagePlan {
   const [namespace = "", name = ""] = key.split("/");
   return {
-    metadata: { name, namespace, generation },
+    metadata: { name, namespace },
     spec: {
       selector: [],
       priority: 0,
+      imageGeneration: generation,
       images: images.map((reference) => ({ reference })),
       ...spec,
     },
@@ -42,7 +44,10 @@ export function aNode({
   const all = { Ready: "True", DiskPressure: "False", PIDPressure: "False", ...conditions };
   return {
     metadata: { name: "worker", uid, labels },
-    status: { conditions: Object.entries(all).map(([type, status]) => ({ type, status })) },
+    status: {
+      conditions: Object.entries(all).map(([type, status]) => ({ type, status })),
+      nodeInfo: { operatingSystem: "linux", architecture: "amd64" },
+    },
   };
 }
 
@@ -84,6 +89,7 @@ export class MemoryFeed<T extends KubeObject> implements Feed<T> {
   }
 
   onChange(listener: Parameters<Feed<T>["onChange"]>[0]): Disposable {
+    for (const [key, object] of this.#objects) listener({ type: "added", key, object });
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
@@ -91,12 +97,20 @@ export class MemoryFeed<T extends KubeObject> implements Feed<T> {
   async synced(): Promise<void> {}
 }
 
-/** The place of one NodeReport, without a cluster. */
+/** The place of one NodeReport, without a cluster: it is written, and told of by a feed. */
 export class MemoryReports implements ReportStore {
   /** Every status that was written, oldest first. */
   readonly written: NodeReportStatus[] = [];
-  report: NodeReport | undefined;
+  readonly feed = new MemoryFeed<NodeReport>();
+  #report: NodeReport | undefined;
+  #version = 0;
   #problem: Error | undefined;
+  /** What the feed is to tell later. */
+  #late: (() => void)[] | undefined;
+
+  get report(): NodeReport | undefined {
+    return this.#report;
+  }
 
   /** Makes every request fail, with `problem` or as if the server were away. */
   fail(problem: Error = new ApiUnreachableError({ method: "PATCH", path: "/" }, "away")): void {
@@ -107,29 +121,57 @@ export class MemoryReports implements ReportStore {
     this.#problem = undefined;
   }
 
+  /** Lets the feed lag until `catchUp()`. */
+  holdFeed(): void {
+    this.#late ??= [];
+  }
+
+  catchUp(): void {
+    const late = this.#late ?? [];
+    this.#late = undefined;
+    for (const tell of late) tell();
+  }
+
+  /** Writes a status as somebody else does. */
+  forge(status: NodeReportStatus): void {
+    this.#keep({ status });
+  }
+
   /** Deletes the report, as a person does. */
   delete(): void {
-    this.report = undefined;
+    this.#version++;
+    this.#report = undefined;
+    this.#tell(() => this.feed.remove("worker"));
   }
 
-  async read(): Promise<NodeReport | undefined> {
+  async ensure(nodeUid: string): Promise<NodeReport> {
     if (this.#problem) throw this.#problem;
-    return this.report;
+    const owner = { apiVersion: "v1", kind: "Node", name: "worker", uid: nodeUid };
+    return this.#keep({ ...this.#report }, [owner]);
   }
 
-  async ensure(uid: string): Promise<NodeReport> {
+  async writeStatus(status: NodeReportStatus): Promise<NodeReport | undefined> {
     if (this.#problem) throw this.#problem;
-    const owner = { apiVersion: "v1", kind: "Node", name: "worker", uid };
-    this.report = { ...this.report, metadata: { name: "worker", ownerReferences: [owner] } };
-    return this.report;
-  }
-
-  async writeStatus(status: NodeReportStatus): Promise<boolean> {
-    if (this.#problem) throw this.#problem;
-    if (!this.report) return false;
-    this.report = { ...this.report, status };
+    if (!this.#report) return undefined;
     this.written.push(status);
-    return true;
+    return this.#keep({ ...this.#report, status });
+  }
+
+  #keep(
+    report: Omit<NodeReport, "metadata">,
+    ownerReferences = this.#report?.metadata.ownerReferences ?? [],
+  ): NodeReport {
+    const resourceVersion = String(++this.#version);
+    const uid = this.#report?.metadata.uid ?? `uid-${resourceVersion}`;
+    const kept = { ...report, metadata: { name: "worker", uid, resourceVersion, ownerReferences } };
+    this.#report = kept;
+    this.#tell(() => this.feed.put(kept));
+    return kept;
+  }
+
+  #tell(tell: () => void): void {
+    if (this.#late) this.#late.push(tell);
+    else tell();
   }
 }
 
@@ -140,6 +182,8 @@ export interface AgentWorldOptions {
   reports?: MemoryReports;
   clock?: ManualClock;
   settings?: Partial<AgentSettings>;
+  /** What the agent has besides: logins, slots, a disk, a look at stalls. */
+  deps?: Pick<AgentDeps, "logins" | "slots" | "disk" | "stalls">;
 }
 
 /** An agent at work, with everything around it in memory and a clock that stands still. */
@@ -150,6 +194,7 @@ export class AgentWorld implements AsyncDisposable {
   readonly nodes: MemoryFeed<Node>;
   readonly reports: MemoryReports;
   readonly agent: Agent;
+  readonly metrics = new Registry();
   readonly #stop = new AbortController();
   readonly #running: Promise<void>;
 
@@ -162,7 +207,7 @@ export class AgentWorld implements AsyncDisposable {
     const settings: AgentSettings = {
       nodeName: "worker",
       agentVersion: "1.2.3",
-      pullConcurrency: 3,
+      pullConcurrency: 4,
       pullTimeoutMs: 60_000,
       errorThreshold: 3,
       backoffMinMs: 10_000,
@@ -173,11 +218,13 @@ export class AgentWorld implements AsyncDisposable {
       clock: this.clock,
       runtime: this.runtime,
       reports: this.reports,
+      ownReport: this.reports.feed,
       plans: this.plans,
       nodes: this.nodes,
       random: () => 0, // The longest wait of each range.
       log: silentLog,
-      metrics: agentMetrics(new Registry()),
+      metrics: agentMetrics(this.metrics),
+      ...options.deps,
     });
     this.#running = this.agent.run(this.#stop.signal);
   }

@@ -6,6 +6,7 @@ import type { NodeReport } from "#api/v1/node-report.ts";
 import { images, nodeReports } from "#api/v1/resources.ts";
 import type { KubeClient } from "#kube/client.ts";
 import { nodes } from "#kube/resource.ts";
+import { CommandError } from "#sandbox/command.ts";
 import type { Sandbox } from "#sandbox/sandbox.ts";
 import type { SandboxNode } from "#sandbox/sandbox-node.ts";
 import { waitFor } from "#sandbox/wait.ts";
@@ -26,7 +27,7 @@ export class Cluster {
   async want(
     name: string,
     references: readonly string[],
-    { signal, ...spec }: Scope & { selector?: unknown },
+    { signal, ...spec }: Scope & { selector?: unknown; maxConcurrentNodes?: unknown },
   ): Promise<void> {
     const tags = Map.groupBy(references, repositoryOf);
     const repositories = [...tags].map(([repository, full]) => ({
@@ -44,8 +45,24 @@ export class Cluster {
     );
   }
 
+  /**
+   * Applies an object, again and again while the API server cannot reach the replica of the controller
+   * that it chose: that of a node which was just lost stays a choice for the better part of a minute.
+   */
   async apply(object: unknown, { signal }: Scope): Promise<void> {
-    await this.sandbox.kubectl(["apply", "-f", "-"], { input: JSON.stringify(object), signal });
+    const attempt = async (): Promise<true | undefined> => {
+      try {
+        const input = JSON.stringify(object);
+        await this.sandbox.kubectl(["apply", "-f", "-"], { input, signal });
+        return true;
+      } catch (error) {
+        if (error instanceof CommandError && /failed calling webhook/.test(error.message)) {
+          return undefined;
+        }
+        throw error;
+      }
+    };
+    await waitFor(attempt, { what: "the webhook to be reached", everyMs: 100, signal });
   }
 
   async forget(name: string, { signal }: Scope): Promise<void> {

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { ImageCreate, ImageDelete, ImageUpdate } from "#cri/gen/events/image.ts";
 import { Envelope } from "#cri/gen/types/event.ts";
+import { Status } from "#cri/gen/services/content/v1/content.ts";
 import { Image, type AuthConfig, type PullImageRequest } from "#cri/gen/runtime/v1/api.ts";
 import { criNamespace, type ImageEvent } from "#cri/image-events.ts";
 import { RpcError, type RpcCode } from "#cri/rpc-error.ts";
@@ -41,8 +42,8 @@ export interface Hold extends Disposable {
 export interface FakeRuntimeOptions {
   name?: string;
   version?: string;
-  /** False for a runtime without containerd's events service. */
-  hasEvents?: boolean;
+  /** False for a runtime without containerd's events and content. */
+  isContainerd?: boolean;
 }
 
 /**
@@ -63,18 +64,20 @@ export class FakeRuntime implements AsyncDisposable {
   readonly #images = new Map<string, Image>();
   readonly #events = new EventEmitter<{ image: [ImageEvent] }>();
   readonly #version: { name: string; version: string };
+  readonly #ingests = new Map<string, number>();
+  readonly #blobs = new Map<string, Buffer>();
   readonly #subscribed = new Set<AbortSignal>();
 
   private constructor({
     name = "containerd",
     version = "v2.4.2",
-    hasEvents = true,
+    isContainerd = true,
   }: FakeRuntimeOptions) {
     this.#folder = mkdtempSync(join(tmpdir(), "coral-cri-"));
     this.socketPath = join(this.#folder, "cri.sock");
     this.#version = { name, version };
     this.#server = new GrpcServer(this.socketPath);
-    this.#register(hasEvents);
+    this.#register(isContainerd);
   }
 
   static async start(options: FakeRuntimeOptions = {}): Promise<FakeRuntime> {
@@ -132,6 +135,13 @@ export class FakeRuntime implements AsyncDisposable {
     return { release, reached: reached.promise, [Symbol.dispose]: release };
   }
 
+  /** Shows a download at `offsetBytes`, or none any more. */
+  ingest(ref: string, offsetBytes: number | undefined): this {
+    if (offsetBytes === undefined) this.#ingests.delete(ref);
+    else this.#ingests.set(ref, offsetBytes);
+    return this;
+  }
+
   /** Names with a tag of all images, sorted. */
   get tags(): string[] {
     return [...this.#images.values()].flatMap(({ repoTags }) => repoTags).sort();
@@ -167,7 +177,7 @@ export class FakeRuntime implements AsyncDisposable {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  #register(hasEvents: boolean): void {
+  #register(isContainerd: boolean): void {
     const server = this.#server;
     server.unary(runtimeMethods.version, async () => ({
       version: "0.1.0",
@@ -195,9 +205,18 @@ export class FakeRuntime implements AsyncDisposable {
       };
       return { imageFilesystems: [filesystem], containerFilesystems: [] };
     });
-    if (hasEvents) {
-      server.stream(runtimeMethods.subscribe, (_request, signal) => this.#subscribe(signal));
-    }
+    if (!isContainerd) return;
+    server.stream(runtimeMethods.subscribe, (_request, signal) => this.#subscribe(signal));
+    server.unary(runtimeMethods.listStatuses, async () => ({
+      statuses: [...this.#ingests].map(([ref, offset]) =>
+        Status.create({ ref, offset: BigInt(offset) }),
+      ),
+    }));
+    server.unary(runtimeMethods.readContent, async ({ digest }) => {
+      const data = this.#blobs.get(digest);
+      if (!data) throw new RpcError("NOT_FOUND", `content ${digest}: not found`);
+      return { offset: 0n, data };
+    });
   }
 
   async #pull(
@@ -241,6 +260,8 @@ export class FakeRuntime implements AsyncDisposable {
     const image =
       this.#images.get(id) ?? Image.create({ id, size: BigInt(sizeBytes), username: "" });
     this.#images.set(id, image);
+    const manifest = { schemaVersion: 2, config: { digest: id }, layers: [] };
+    this.#blobs.set(digest, Buffer.from(JSON.stringify(manifest)));
     const tags = reference.includes("@") ? [] : [reference];
     const names = [...tags, ...(isNew ? [id] : []), `${nameOf(reference)}@${digest}`];
     for (const name of names) {

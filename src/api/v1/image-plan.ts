@@ -10,6 +10,7 @@ import {
   type Frozen,
   type KindDefinition,
 } from "./schema.ts";
+import { concurrentNodesSchema } from "./concurrent-nodes.ts";
 import { requirementSchema } from "./requirement.ts";
 
 const plannedImageSchema = z.object({
@@ -17,15 +18,51 @@ const plannedImageSchema = z.object({
     boundedText(maxReferenceLength, { minLength: 1 }),
     "The image's full name: `registry/path:tag[@digest]`.",
   ),
-  digest: z.exactOptional(field(boundedText(135), "What the tag is known to name.")),
-  sizeBytes: z.exactOptional(
-    field(z.int().check(z.minimum(0)), "Compressed size of the largest platform in use."),
+  digest: z.exactOptional(
+    field(boundedText(135), "What the tag names at its registry, the same for every platform."),
+  ),
+  sizes: z.exactOptional(
+    field(
+      mapList(
+        z.object({
+          platform: field(boundedText(64, { minLength: 1 }), "Like `linux/arm64`."),
+          sizeBytes: field(z.int().check(z.minimum(0)), "Compressed size: what is downloaded."),
+        }),
+        8,
+        "platform",
+      ),
+      "How large it is on each platform that the cluster's nodes have.",
+    ),
   ),
 });
 
 const specSchema = z.object({
   selector: field(atomicList(requirementSchema, 32), "As in the Image."),
   priority: field(z.int32(), "As in the Image."),
+  imageGeneration: z.exactOptional(
+    field(
+      z.int().check(z.minimum(0)),
+      "The `metadata.generation` of the Image that this was made from. What failed before a new one is tried at once.",
+    ),
+  ),
+  imagePullPolicy: z.exactOptional(
+    field(
+      z.enum(["IfNotPresent", "Always"]),
+      "As in the Image. With `Always`, a node that holds another digest than the one given here pulls again.",
+    ),
+  ),
+  pullSecretsRevision: z.exactOptional(
+    field(
+      boundedText(64),
+      "There if the Image has pull secrets: agents then ask the controller for logins. Changes when a secret does.",
+    ),
+  ),
+  maxConcurrentNodes: z.exactOptional(
+    field(
+      concurrentNodesSchema,
+      "As in the Image. If there, an agent asks the controller for a slot before it pulls.",
+    ),
+  ),
   images: field(
     mapList(plannedImageSchema, maxReferences, "reference"),
     "What each selected node is to have.",

@@ -1,6 +1,7 @@
 import * as z from "zod/mini";
 
 import type { KubeObject } from "#kube/types.ts";
+import { concurrentNodesSchema } from "./concurrent-nodes.ts";
 import { conditionsSchema } from "./conditions-schema.ts";
 import { maxReferenceLength, maxReferences } from "./limits.ts";
 import { repositorySchema } from "./repository.ts";
@@ -62,10 +63,7 @@ const specSchema = withRules(
     ),
     maxConcurrentNodes: z.exactOptional(
       field(
-        withRules(z.union([z.int32(), boundedText(4)]), {
-          rule: "type(self) == int ? self >= 1 : self.matches('^([1-9][0-9]?|100)%$')",
-          message: 'must be a whole number of at least 1, or a percentage from "1%" to "100%"',
-        }).check(z.meta({ "x-kubernetes-int-or-string": true })),
+        concurrentNodesSchema,
         "How many nodes pull one of these images at the same time, as a number or as a percentage of the selected nodes. Unset means no bound.",
       ),
     ),
@@ -111,9 +109,15 @@ const imageStatusSchema = z.object({
   ),
   label: field(boundedText(63), "The node label's name, after `image.stvz.io/`."),
   sizeBytes: z.exactOptional(
-    field(z.int().check(z.minimum(0)), "Compressed size of the largest platform in use."),
+    field(
+      z.int().check(z.minimum(0)),
+      "Compressed size on the platform, of those that nodes have, on which it is largest.",
+    ),
   ),
   ...nodeCounts,
+  otherDigest: z.exactOptional(
+    field(count(), "Nodes of those that have it whose digest is not the one given here."),
+  ),
   lastError: z.exactOptional(field(lastErrorSchema, "The most recent failure on any node.")),
 });
 
@@ -121,6 +125,9 @@ const statusSchema = z.object({
   observedGeneration: field(
     z.int().check(z.minimum(0)),
     "The `metadata.generation` that this status is about.",
+  ),
+  ready: z.exactOptional(
+    field(boundedText(32), "Nodes that have every image, of all that are to: `3/5`."),
   ),
   totalNodes: field(count(), "Nodes that are to have the images."),
   totalImages: field(count(), "Images that each of them is to have."),
@@ -170,26 +177,20 @@ export const imageKind = {
     {
       name: "Ready",
       type: "string",
-      jsonPath: '.status.conditions[?(@.type=="Ready")].status',
-      description: "Whether every selected node has every image.",
-    },
-    {
-      name: "Available",
-      type: "integer",
-      jsonPath: ".status.condition.available",
-      description: "Nodes that have every image.",
-    },
-    {
-      name: "Nodes",
-      type: "integer",
-      jsonPath: ".status.totalNodes",
-      description: "Nodes that are to have the images.",
+      jsonPath: ".status.ready",
+      description: "Nodes that have every image, of all that are to.",
     },
     {
       name: "Images",
       type: "integer",
       jsonPath: ".status.totalImages",
       description: "Images that each of them is to have.",
+    },
+    {
+      name: "Nodes",
+      type: "integer",
+      jsonPath: ".status.totalNodes",
+      description: "Nodes that are to have the images.",
     },
     {
       name: "Errors",

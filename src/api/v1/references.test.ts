@@ -55,7 +55,6 @@ describe("referencesOf()", () => {
         { name: "Debian", tags: ["1"], ...listed },
         { name: "debian", tags: ["-", "2"], digests: ["sha256:1"], ...listed },
         { name: "redis:7", ...listed },
-        { name: "busybox", listSelection: "all", filter: { newest: 3 } },
       ],
     });
     const { references, problems } = referencesOf(image);
@@ -68,11 +67,27 @@ describe("referencesOf()", () => {
         ["spec.repositories[1].tags[0]", "-"],
         ["spec.repositories[1].digests[0]", "sha256:1"],
         ["spec.repositories[2].name", "redis:7"],
-        ["spec.repositories[3].listSelection", "all"],
       ],
     );
     assert.equal(problems[0]?.message, "must be in lower case before the tag");
-    assert.equal(problems[4]?.message, "is not supported yet: list the tags");
+  });
+
+  test("takes the tags that a registry was found to have, where all are asked for", () => {
+    const image = anImage({
+      repositories: [
+        { name: "busybox", listSelection: "all", filter: { newest: 3 } },
+        { name: "redis", listSelection: "all", filter: { newest: 1 } },
+      ],
+    });
+    const { references, problems } = referencesOf(image, ({ name }) =>
+      name === "busybox" ? ["1.36", "1.37"] : undefined,
+    );
+
+    assert.deepEqual(
+      references.map(({ reference }) => reference),
+      ["docker.io/library/busybox:1.36", "docker.io/library/busybox:1.37"],
+    );
+    assert.deepEqual(problems, []);
   });
 
   test("does not wonder about latest where all tags are wrong", () => {

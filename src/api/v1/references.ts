@@ -26,13 +26,22 @@ export interface ReferenceProblem {
   readonly message: string;
 }
 
+/** Tells the tags that a repository with `listSelection: all` stands for; `undefined`: not known yet. */
+export type ListedTags = (
+  repository: Image["spec"]["repositories"][number],
+) => readonly string[] | undefined;
+
 /**
- * Lists the images that an Image asks for, each once, in the order of the spec.
+ * Lists the images that an Image asks for, each once, in the order of the spec. Of a repository with
+ * `listSelection: all` it is the tags that `listed` tells.
  *
  * What cannot be parsed becomes a problem and the rest goes on: the API server refuses most of it,
  * but not what is only wrong once it is normalised, and rules may have changed since it was stored.
  */
-export function referencesOf({ spec }: Image): {
+export function referencesOf(
+  { spec }: Image,
+  listed: ListedTags = () => undefined,
+): {
   references: WantedReference[];
   problems: ReferenceProblem[];
 } {
@@ -52,15 +61,14 @@ export function referencesOf({ spec }: Image): {
   for (const [index, repository] of spec.repositories.entries()) {
     const path = `spec.repositories[${index}]`;
     const { name, tags = [], digests = [], listSelection } = repository;
-    if (listSelection === "all") {
-      const message = "is not supported yet: list the tags";
-      problems.push({ path: `${path}.listSelection`, value: listSelection, message });
-      continue;
-    }
     const parsed = attempt(`${path}.name`, name, parseRepository);
     if (!parsed) continue;
     const want = (version: Pick<Reference, "tag" | "digest">): unknown =>
       references.add(formatReference({ ...parsed, ...version }));
+    if (listSelection === "all") {
+      for (const tag of listed(repository) ?? []) want({ tag });
+      continue;
+    }
     for (const [place, text] of tags.entries()) {
       const tag = attempt(`${path}.tags[${place}]`, text, parseTag);
       if (tag !== undefined) want({ tag });

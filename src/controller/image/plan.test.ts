@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { anImage } from "#test/kinds.ts";
+import { allowance } from "./quota.ts";
 import { isPlanOf, planObject, planOf, storableSpec } from "./plan.ts";
 
 describe("planOf()", () => {
@@ -18,6 +19,7 @@ describe("planOf()", () => {
     assert.deepEqual(spec, {
       selector: [],
       priority: 7,
+      imageGeneration: 1,
       images: [
         { reference: "docker.io/library/debian:bookworm" },
         { reference: "docker.io/library/debian:sid" },
@@ -40,6 +42,38 @@ describe("planOf()", () => {
       referenceProblems.map(({ path, value }) => [path, value]),
       [["spec.repositories[0].name", "Not A Name"]],
     );
+  });
+
+  test("adds what registries told, and what agents need to know of the Image", () => {
+    const digest = `sha256:${"a".repeat(64)}`;
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 7 }];
+    const image = anImage({ imagePullPolicy: "Always", maxConcurrentNodes: "10%" });
+    const { spec } = planOf(image, {
+      found: () => ({ digest, sizes }),
+      pullSecretsRevision: "r1",
+    });
+
+    assert.deepEqual(spec, {
+      selector: [],
+      priority: 0,
+      imageGeneration: 1,
+      imagePullPolicy: "Always",
+      pullSecretsRevision: "r1",
+      maxConcurrentNodes: "10%",
+      images: [{ reference: "docker.io/library/debian:bookworm", digest, sizes }],
+    });
+  });
+
+  // Else its size would be forgotten, it would pass again, be asked for again, and so on for ever.
+  test("leaves out what a quota refuses, and still wants it", () => {
+    const quota = { allowedRegistries: [], references: 0, bytesPerNode: 5 };
+    const { spec, wanted, quotaProblems } = planOf(anImage(), {
+      found: () => ({ digest: "sha256:1", sizes: [{ platform: "linux/amd64", sizeBytes: 7 }] }),
+      allowance: allowance(quota, []),
+    });
+
+    assert.deepEqual([spec.images, wanted], [[], ["docker.io/library/debian:bookworm"]]);
+    assert.match(quotaProblems[0] ?? "", /^docker\.io\/library\/debian:bookworm would pass the 5/);
   });
 
   test("tells what is wrong with a selector", () => {

@@ -1,29 +1,55 @@
 import { isDeepStrictEqual } from "node:util";
 
-import type { ImagePlan } from "#api/v1/image-plan.ts";
+import type { ImagePlan, ImagePlanSpec } from "#api/v1/image-plan.ts";
 import type { Image, ImageStatus } from "#api/v1/image.ts";
 import { imagePlans, images } from "#api/v1/resources.ts";
 import type { Clock } from "#async/clock.ts";
 import type { KubeClient } from "#kube/client.ts";
+import type { EventRecorder } from "#kube/events.ts";
 import type { Lister } from "#kube/lister.ts";
 import { formatKey, keyOf } from "#kube/key.ts";
 import { settled, type Reconcile, type Result } from "#kube/reconcile.ts";
+import type { ObjectMeta } from "#kube/types.ts";
 import type { Counter } from "#telemetry/metrics.ts";
 import { isPlanOf, planObject, planOf, storableSpec, type Planned } from "./plan.ts";
-import { changesInMs, statusOf } from "./status.ts";
-import type { Tally } from "./tally.ts";
+import { happeningsOf } from "./events.ts";
+import { allowance, hasBounds, type Quota } from "./quota.ts";
+import type { Resolver } from "./resolver.ts";
+import { changesInMs, statusOf, type SecretProblem, type StatusFacts } from "./status.ts";
+import { totalOf, type ImageCounts, type StateCounts, type Tally } from "./tally.ts";
 
 export interface ImageDeps {
   client: Pick<KubeClient, "create" | "replace" | "delete" | "patch">;
   images: Lister<Image>;
   plans: Lister<ImagePlan>;
-  tally: Pick<Tally, "countsOf" | "oldestLateMs">;
+  tally: Pick<Tally, "countsOf" | "nodeCountsOf" | "oldestLateMs">;
+  resolver: Pick<
+    Resolver,
+    "begin" | "listed" | "found" | "isOpen" | "keepOnly" | "forget" | "recheck" | "problemsOf"
+  >;
+  pullSecrets: PullSecrets;
+  recorder: Pick<EventRecorder, "record">;
   clock: Clock;
   statusWrites: Counter<{}>;
   /** The least time between two writes of one status, unless it becomes Ready or ceases to be. */
   statusIntervalMs: number;
   newNodeGraceMs: number;
+  /** What the Images of each namespace may ask for. */
+  quota: Quota;
 }
+
+/** What is known of Secrets that hold logins. */
+export interface PullSecrets {
+  /** Changes when one of them does; `undefined` while they are being read. */
+  revisionOf(namespace: string, names: readonly string[]): string | undefined;
+  problemsOf(namespace: string, names: readonly string[]): readonly SecretProblem[];
+}
+
+/** How long a change of a plan waits for more of its kind: each goes to every agent. */
+const gatherMs = 5_000;
+
+/** How long to wait for Secrets that are being read. */
+const secretsMs = 250;
 
 type Scope = { signal: AbortSignal };
 
@@ -35,18 +61,58 @@ type Scope = { signal: AbortSignal };
  */
 export function imageReconciler(deps: ImageDeps): Reconcile {
   const writtenAtMs = new Map<string, number>();
+  const plannedAtMs = new Map<string, number>();
 
   return async function reconcile(key, { log, signal }) {
     const image = deps.images.get(key);
     if (!image) {
       writtenAtMs.delete(key);
+      plannedAtMs.delete(key);
+      deps.resolver.forget(key);
       await removePlan(key, { signal });
       return settled;
     }
-    const planned = planOf(image);
-    if (await ensurePlan(image, planned, { signal })) log.info("ImagePlan written", nameOf(image));
+    const names = secretNamesOf(image);
+    const revision = deps.pullSecrets.revisionOf(image.metadata.namespace ?? "", names);
+    if (names.length > 0 && revision === undefined) return { requeueAfterMs: secretsMs };
+    const planned = planWith(image, names.length > 0 ? revision : undefined);
+    const outcome = await ensurePlan(key, image, planned, { signal });
+    if (outcome === "written") {
+      log.info("ImagePlan written", nameOf(image));
+      return settled; // It comes back by the watch, is counted, and leads here again.
+    }
+    if (outcome === "ignored") log.warn("the API server keeps less of the plan", nameOf(image));
     return writeStatus(key, image, planned, { signal });
   };
+
+  /** Plans with all that is known, and has what is not known asked for. */
+  function planWith(image: Image, pullSecretsRevision: string | undefined): Planned {
+    const { resolver, plans } = deps;
+    const stored = plans.get(image.metadata);
+    const earlier = stored && isPlanOf(stored, image) ? stored.spec : undefined;
+    resolver.begin(image, earlier, pullSecretsRevision);
+    const planned = planOf(image, {
+      listed: (repository) => resolver.listed(image, repository, earlier),
+      found: (reference) => resolver.found(image, reference),
+      isOpen: (reference) => resolver.isOpen(formatKey(keyOf(image)), reference),
+      allowance: allowance(deps.quota, olderPlans(image)),
+      ...(pullSecretsRevision !== undefined && { pullSecretsRevision }),
+    });
+    resolver.keepOnly(image, new Set(planned.wanted));
+    return planned;
+  }
+
+  /** The plans of Images that were in the namespace before this one. */
+  function olderPlans(image: Image): ImagePlanSpec[] {
+    if (!hasBounds(deps.quota)) return [];
+    const { namespace = "" } = image.metadata;
+    return deps.images.list({ namespace }).flatMap((other) => {
+      const plan = isOlder(other.metadata, image.metadata)
+        ? deps.plans.get(other.metadata)
+        : undefined;
+      return plan?.spec ?? [];
+    });
+  }
 
   /** The garbage collector would come round too, but may take half a minute. */
   async function removePlan(key: string, { signal }: Scope): Promise<void> {
@@ -56,25 +122,42 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
     await deps.client.delete(imagePlans, plan.metadata, { preconditions: { uid }, signal });
   }
 
-  /** @returns whether it had to write. */
-  async function ensurePlan(image: Image, planned: Planned, { signal }: Scope): Promise<boolean> {
+  /**
+   * Brings the plan up to date. `ignored` is a write that changed nothing: the CRD is older than this
+   * controller, and what it does not know is dropped.
+   */
+  async function ensurePlan(
+    key: string,
+    image: Image,
+    planned: Planned,
+    { signal }: Scope,
+  ): Promise<"right" | "written" | "ignored"> {
     const { client, plans } = deps;
     const plan = plans.get(image.metadata);
     const wanted = planObject(image, storableSpec(planned));
-    if (!plan) {
-      await client.create(imagePlans, wanted, { signal });
-    } else if (!isPlanOf(plan, image)) {
-      // Left by an Image of the same name that was deleted. Our cache may be behind: only that one.
-      await removePlan(formatKey(keyOf(image)), { signal });
-      await client.create(imagePlans, wanted, { signal });
-    } else if (!isDeepStrictEqual(plan.spec, wanted.spec)) {
+    const nowMs = deps.clock.now().getTime();
+    if (plan && isPlanOf(plan, image)) {
+      if (isDeepStrictEqual(plan.spec, wanted.spec) || mayWait(key, plan, wanted, nowMs)) {
+        return "right";
+      }
       const { resourceVersion = "" } = plan.metadata;
       const metadata = { ...wanted.metadata, resourceVersion };
-      await client.replace(imagePlans, { ...wanted, metadata }, { signal });
-    } else {
-      return false;
+      plannedAtMs.set(key, nowMs);
+      const stored = await client.replace(imagePlans, { ...wanted, metadata }, { signal });
+      return stored.metadata.resourceVersion === resourceVersion ? "ignored" : "written";
     }
-    return true;
+    // Left by an Image of the same name that was deleted. Our cache may be behind: only that one.
+    if (plan) await removePlan(key, { signal });
+    plannedAtMs.set(key, nowMs);
+    await client.create(imagePlans, wanted, { signal });
+    return "written";
+  }
+
+  /** Whether nothing differs but what registries told, while more of it is soon to come. */
+  function mayWait(key: string, plan: ImagePlan, wanted: ImagePlan, nowMs: number): boolean {
+    const sinceMs = nowMs - (plannedAtMs.get(key) ?? -Infinity);
+    if (!deps.resolver.isOpen(key) || sinceMs < 0 || sinceMs >= gatherMs) return false;
+    return isDeepStrictEqual(withoutFindings(plan.spec), withoutFindings(wanted.spec));
   }
 
   async function writeStatus(
@@ -84,17 +167,34 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
     { signal }: Scope,
   ): Promise<Result> {
     const { tally, clock, client, statusIntervalMs, newNodeGraceMs } = deps;
-    const counts = tally.countsOf(key);
-    if (!counts) return settled; // Not counted yet: its event is on its way.
+    const nodes = tally.nodeCountsOf(key);
+    if (!nodes) return settled; // Not counted yet: its event is on its way.
     const now = clock.now();
-    const facts = { planned, counts, oldestLateMs: tally.oldestLateMs(key), newNodeGraceMs, now };
+    const sinceMs = now.getTime() - (writtenAtMs.get(key) ?? -Infinity);
+    const isEarly = sinceMs >= 0 && sinceMs < statusIntervalMs;
+    // Who waits for Ready is told at once; the rest is not even counted before its time.
+    if (isEarly && !mayBeUrgent(image, nodes))
+      return { requeueAfterMs: statusIntervalMs - sinceMs };
+    const counts = tally.countsOf(key);
+    if (!counts) return settled;
+    recheckMoved(image, counts);
+    const { namespace = "" } = image.metadata;
+    const facts: StatusFacts = {
+      planned,
+      counts,
+      isResolving: deps.resolver.isOpen(key),
+      lookupProblems: deps.resolver.problemsOf(key),
+      secretProblems: deps.pullSecrets.problemsOf(namespace, secretNamesOf(image)),
+      oldestLateMs: tally.oldestLateMs(key),
+      newNodeGraceMs,
+      now,
+    };
     const status = statusOf(image, facts);
     const later = changesInMs(status, facts);
     if (isDeepStrictEqual(status, image.status)) {
       return later === undefined ? settled : { requeueAfterMs: later };
     }
-    const sinceMs = now.getTime() - (writtenAtMs.get(key) ?? -Infinity);
-    if (sinceMs >= 0 && sinceMs < statusIntervalMs && !isUrgent(image.status, status)) {
+    if (isEarly && !isUrgent(image.status, status)) {
       return { requeueAfterMs: statusIntervalMs - sinceMs };
     }
     // With the version that was read: what was counted for an older spec must not pass for this one.
@@ -104,14 +204,57 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
     await client.patch(images, image.metadata, { ...change, signal });
     writtenAtMs.set(key, now.getTime());
     deps.statusWrites.inc({});
+    tellOf(image, status);
     return later === undefined ? settled : { requeueAfterMs: later };
   }
+
+  /** A node that has another digest may have met a tag that moved since it was looked at. */
+  function recheckMoved(image: Image, { references }: ImageCounts): void {
+    for (const { reference, remarked } of references) {
+      for (const { digest } of remarked?.get("TagMoved") ?? []) {
+        if (digest !== undefined) deps.resolver.recheck(image, reference, digest);
+      }
+    }
+  }
+
+  function tellOf(image: Image, status: ImageStatus): void {
+    const { name, namespace = "", uid = "" } = image.metadata;
+    const regarding = { apiVersion: "stvz.io/v1", kind: "Image", name, namespace, uid };
+    for (const happening of happeningsOf(image.status, status)) {
+      deps.recorder.record({ regarding, ...happening });
+    }
+  }
+}
+
+/** A plan without what registries told. */
+function withoutFindings(spec: ImagePlanSpec): ImagePlanSpec {
+  return { ...spec, images: spec.images.map(({ reference }) => ({ reference })) };
+}
+
+/** Whether an Image was there before another one. */
+export function isOlder(a: ObjectMeta, b: ObjectMeta): boolean {
+  const [one = "", other = ""] = [a.creationTimestamp, b.creationTimestamp];
+  return one < other || (one === other && a.name < b.name);
+}
+
+/** The Secrets that an Image names. */
+export function secretNamesOf({ spec }: Image): string[] {
+  return spec.imagePullSecrets.map(({ name }) => name);
 }
 
 /** A merge patch leaves alone what it does not name: what is gone must be named as `null`. */
 function replacing(previous: ImageStatus | undefined, next: ImageStatus): Record<string, unknown> {
   const gone = Object.keys(previous ?? {}).filter((field) => !(field in next));
   return { ...next, ...Object.fromEntries(gone.map((field) => [field, null])) };
+}
+
+/** Whether the numbers alone let Ready change, or it is the first status of a generation. */
+function mayBeUrgent({ metadata, status }: Image, nodes: Readonly<StateCounts>): boolean {
+  const isAllThere = nodes.available === totalOf(nodes);
+  return (
+    status?.observedGeneration !== metadata.generation ||
+    isAllThere !== (readyOf(status) === "True")
+  );
 }
 
 /** People and scripts wait for Ready, and for the first status of a generation. */

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import type { Image, ImageStatus } from "#api/v1/image.ts";
 import type { Condition } from "#kube/types.ts";
 import { anImage } from "#test/kinds.ts";
-import { planOf } from "./plan.ts";
+import { planOf, type Planned } from "./plan.ts";
 import { changesInMs, statusOf, type StatusFacts } from "./status.ts";
 import type { ImageCounts, StateCounts } from "./tally.ts";
 
@@ -21,7 +21,9 @@ function countsOf(nodes: Partial<StateCounts>, more: Partial<ImageCounts> = {}):
 }
 
 function facts(image: Image, counts: ImageCounts, more: Partial<StatusFacts> = {}): StatusFacts {
-  const common = { oldestLateMs: undefined, newNodeGraceMs: graceMs, now };
+  const lookupProblems = { images: [], lists: [] };
+  const nothingWrong = { isResolving: false, lookupProblems, secretProblems: [] };
+  const common = { ...nothingWrong, oldestLateMs: undefined, newNodeGraceMs: graceMs, now };
   return { planned: planOf(image), counts, ...common, ...more };
 }
 
@@ -56,6 +58,110 @@ describe("statusOf()", () => {
       assert.deepEqual([ready?.status, ready?.reason], ["False", reason]);
     });
   }
+
+  test("counts the nodes that are ready, of all", () => {
+    const status = statusOf(image, facts(image, countsOf({ available: 2, unknown: 1 })));
+    assert.equal(status.ready, "2/3");
+  });
+
+  test("tells what a registry said the image is, of the platform on which it is largest", () => {
+    const found = {
+      digest: `sha256:${"a".repeat(64)}`,
+      sizes: [
+        { platform: "linux/amd64", sizeBytes: 2 },
+        { platform: "linux/arm64", sizeBytes: 3 },
+      ],
+    };
+    const planned = planOf(image, { found: () => found });
+    const status = statusOf(image, facts(image, countsOf({ available: 1 }), { planned }));
+
+    assert.deepEqual(
+      status.images?.map(({ digest, sizeBytes }) => [digest, sizeBytes]),
+      [[found.digest, 3]],
+    );
+  });
+
+  test("is not Ready before all tags that are wanted are listed", () => {
+    const all = anImage({
+      repositories: [
+        { name: "debian", tags: ["bookworm"], listSelection: "listed" },
+        { name: "redis", listSelection: "all", filter: { newest: 2 } },
+      ],
+    });
+    const counts = countsOf({ available: 1 });
+    const reasonWith = (planned: Planned): string | undefined =>
+      conditionOf(statusOf(all, facts(all, counts, { planned })), "Ready")?.reason;
+
+    assert.equal(reasonWith(planOf(all)), "TagsNotListed");
+    assert.equal(reasonWith(planOf(all, { listed: () => ["7"] })), "AllNodesHoldImages");
+  });
+
+  test("is not Ready before it is known what tags to follow name", () => {
+    const always = anImage({ imagePullPolicy: "Always" });
+    const counts = countsOf({ available: 1 });
+    const status = statusOf(always, facts(always, counts, { isResolving: true }));
+    assert.equal(conditionOf(status, "Ready")?.reason, "TagsNotResolved");
+  });
+
+  test("fits into etcd with 500 images that all fail with long texts", () => {
+    const image256 = { reference: "", state: "error", since: "2026-01-01T00:00:00Z" } as const;
+    const message = "<".repeat(256);
+    const references = Array.from({ length: 500 }, (_, index) => ({
+      reference: `r.io/${"x".repeat(245)}:${"t".repeat(124)}${index}`,
+      ...none,
+      error: 1,
+      lastFailure: { node: "n".repeat(253), image: { ...image256, reason: "Denied", message } },
+    }));
+    const status = statusOf(image, facts(image, countsOf({ error: 1 }, { references })));
+    const inGo = JSON.stringify(status).replaceAll("<", "\\u003c");
+    assert.ok(inGo.length < 1_400_000, `${inGo.length}`);
+  });
+
+  test("has a condition for each kind of trouble, only while it lasts", () => {
+    const remarked = new Map([
+      ["TagMoved", [{ node: "n1", digest: "sha256:b" }]],
+      ["RemovedRepeatedly", [{ node: "n1" }, { node: "n2" }]],
+      ["InsufficientDisk", [{ node: "n3" }]],
+    ] as const);
+    const counts = countsOf({ available: 1 });
+    const [reference] = counts.references;
+    assert.ok(reference);
+    const troubled = statusOf(
+      image,
+      facts(
+        image,
+        { ...counts, references: [{ ...reference, remarked }] },
+        {
+          lookupProblems: {
+            images: [{ name: debian, reason: "Denied", message: "unauthorized: no" }],
+            lists: [{ name: "debian", reason: "Unreachable", message: "" }],
+          },
+          secretProblems: [{ name: "login", reason: "SecretNotFound", message: "does not exist" }],
+        },
+      ),
+    );
+    const told = troubled.conditions?.map(({ type, status, reason }) => [type, status, reason]);
+
+    assert.deepEqual(told?.slice(2), [
+      ["PullSecretsFound", "False", "SecretNotFound"],
+      ["TagsListed", "False", "Unreachable"],
+      ["ReferencesResolved", "False", "Denied"],
+      ["DigestsAgree", "False", "TagMoved"],
+      ["ImagesKept", "False", "RemovedRepeatedly"],
+      ["DiskSufficient", "False", "InsufficientDisk"],
+    ]);
+    assert.equal(
+      conditionOf(troubled, "PullSecretsFound")?.message,
+      'Secret "login" does not exist',
+    );
+    assert.equal(troubled.images?.[0]?.otherDigest, 1);
+
+    const mended = statusOf({ ...image, status: troubled }, facts(image, counts));
+    assert.deepEqual(
+      mended.conditions?.map(({ type }) => type),
+      ["Ready", "Progressing"],
+    );
+  });
 
   test("stays Ready while only new nodes are being filled, and no longer", () => {
     const wasReady = {
@@ -120,17 +226,6 @@ describe("statusOf()", () => {
     const second = statusOf({ ...image, status: first }, facts(image, counts, { now: later }));
 
     assert.deepEqual(second, first);
-  });
-
-  test("says which fields have no effect yet, and is Ready all the same", () => {
-    const asking = anImage({ imagePullPolicy: "Always", maxConcurrentNodes: 1 });
-    const status = statusOf(asking, facts(asking, countsOf({ available: 1 })));
-
-    assert.match(
-      conditionOf(status, "FieldsSupported")?.message ?? "",
-      /imagePullPolicy: "Always" has no effect yet; spec\.maxConcurrentNodes has no effect yet/,
-    );
-    assert.equal(conditionOf(status, "Ready")?.status, "True");
   });
 
   // The API server takes times that JavaScript does not, and one poisoned every status that named it.

@@ -1,14 +1,23 @@
 import { setCondition } from "#api/v1/conditions.ts";
+import type { ImagePlanSpec } from "#api/v1/image-plan.ts";
 import type { Image, ImageStatus } from "#api/v1/image.ts";
+import type { Remark } from "#api/v1/remarks.ts";
 import { referenceLabel } from "#oci/reference.ts";
 import type { Condition } from "#kube/types.ts";
 import type { Planned } from "./plan.ts";
-import type { Failure, ImageCounts } from "./tally.ts";
+import type { LookupProblem } from "./resolver.ts";
+import type { Failure, ImageCounts, ReferenceCounts } from "./tally.ts";
 
 /** What a status is made of. */
 export interface StatusFacts {
   readonly planned: Planned;
   readonly counts: ImageCounts;
+  /** Whether registries are being asked what the Image's tags name. */
+  readonly isResolving: boolean;
+  /** What registries did not tell of references, and of lists of tags. */
+  readonly lookupProblems: { images: readonly LookupProblem[]; lists: readonly LookupProblem[] };
+  /** What is wrong with Secrets that the Image names. */
+  readonly secretProblems: readonly SecretProblem[];
   /** Creation of the oldest node that lacks an image, in milliseconds since 1970. */
   readonly oldestLateMs: number | undefined;
   /** A node younger than this may still be filling without the Image ceasing to be Ready. */
@@ -16,8 +25,23 @@ export interface StatusFacts {
   readonly now: Date;
 }
 
+/** A Secret that cannot be used. */
+export interface SecretProblem {
+  readonly name: string;
+  /** `SecretNotFound`, `SecretInvalid` and so on. */
+  readonly reason: string;
+  /** For people, without anything of the Secret's content. */
+  readonly message: string;
+}
+
 /** A condition without the part that depends on what stood there before. */
 type Finding = Pick<Condition, "type" | "status" | "reason" | "message">;
+
+/**
+ * All texts of failures together. etcd takes objects of up to 1.5 MiB, names of 500 images take half of
+ * that, and a character may become six bytes there.
+ */
+const maxAllMessagesChars = 64_000;
 
 /** A list in a message names so many and counts the rest. */
 const maxNamed = 3;
@@ -27,21 +51,24 @@ const maxNamed = 3;
  * is to be written.
  */
 export function statusOf(image: Image, facts: StatusFacts): ImageStatus {
-  const { counts, now } = facts;
+  const { planned, counts, now } = facts;
   const observedGeneration = image.metadata.generation ?? 0;
-  const references = counts.references.map(({ reference, lastFailure, ...numbers }) => ({
-    reference,
-    label: referenceLabel(reference),
-    ...numbers,
-    ...(lastFailure && { lastError: lastErrorOf(lastFailure) }),
-  }));
+  const { pullSecretsRevision, images: plannedImages } = planned.spec;
+  const found = new Map(plannedImages.map((planned) => [planned.reference, planned]));
+  const failing = counts.references.filter(({ lastFailure }) => lastFailure).length;
+  const messageChars = Math.floor(maxAllMessagesChars / Math.max(failing, 1));
+  const references = counts.references.map((counted) =>
+    imageStatusOf(counted, found.get(counted.reference), messageChars),
+  );
   return {
     observedGeneration,
+    ready: `${counts.nodes.available}/${counts.totalNodes}`,
     totalNodes: counts.totalNodes,
     totalImages: references.length,
     condition: counts.nodes,
     data: references.map(({ reference, label }) => ({ name: reference, label })),
     images: references,
+    ...(pullSecretsRevision !== undefined && { pullSecretsRevision }),
     conditions: conditionsOf(image, facts).reduce<readonly Condition[]>(
       (conditions, finding) => setCondition(conditions, { ...finding, observedGeneration }, now),
       keptConditions(image, facts),
@@ -59,24 +86,81 @@ export function changesInMs(status: ImageStatus, facts: StatusFacts): number | u
   return Math.max(1_000, oldestLateMs + newNodeGraceMs - now.getTime());
 }
 
+function imageStatusOf(
+  { reference, lastFailure, remarked, ...numbers }: ReferenceCounts,
+  { digest, sizes = [] }: Partial<ImagePlanSpec["images"][number]> = {},
+  messageChars: number,
+): NonNullable<ImageStatus["images"]>[number] {
+  const otherDigest = remarked?.get("TagMoved")?.length ?? 0;
+  return {
+    reference,
+    ...(digest !== undefined && { digest }),
+    label: referenceLabel(reference),
+    ...(sizes.length > 0 && { sizeBytes: Math.max(...sizes.map(({ sizeBytes }) => sizeBytes)) }),
+    ...numbers,
+    ...(otherDigest > 0 && { otherDigest }),
+    ...(lastFailure && { lastError: lastErrorOf(lastFailure, messageChars) }),
+  };
+}
+
 function conditionsOf(image: Image, facts: StatusFacts): Finding[] {
-  const { planned, counts } = facts;
-  const findings = [readyOf(image, facts), progressingOf(counts)];
-  const { referenceProblems, selectorProblems } = planned;
-  if (referenceProblems.length > 0) {
-    const texts = referenceProblems.map(
-      ({ path, value, message }) => `${path}: ${JSON.stringify(value)} ${message}`,
-    );
-    findings.push(problem("ReferencesValid", "InvalidReferences", texts));
-  }
-  if (selectorProblems.length > 0) {
-    const texts = selectorProblems.map((text) => `spec.selector${text}`);
-    findings.push(problem("SelectorValid", "InvalidSelector", texts));
-  }
-  const ignored = ignoredFields(image);
-  if (ignored.length > 0) {
-    findings.push(problem("FieldsSupported", "NotSupportedYet", ignored));
-  }
+  return [readyOf(image, facts), progressingOf(facts.counts), ...problemsOf(facts)];
+}
+
+/** Conditions that only stand there while something is wrong. */
+const problemTypes = [
+  "ReferencesValid",
+  "SelectorValid",
+  "WithinQuota",
+  "PullSecretsFound",
+  "TagsListed",
+  "ReferencesResolved",
+  "DigestsAgree",
+  "ImagesKept",
+  "DiskSufficient",
+  "NodesExcluded",
+] as const;
+
+function problemsOf({ planned, counts, lookupProblems, secretProblems }: StatusFacts): Finding[] {
+  const findings: Finding[] = [];
+  const tell = (
+    type: (typeof problemTypes)[number],
+    reason: string,
+    texts: readonly string[],
+  ): void => {
+    if (texts.length > 0) findings.push(problem(type, reason, texts));
+  };
+  const { referenceProblems, selectorProblems, quotaProblems } = planned;
+  tell(
+    "ReferencesValid",
+    "InvalidReferences",
+    referenceProblems.map(({ path, value, message }) => `${path}: ${quoted(value)} ${message}`),
+  );
+  tell(
+    "SelectorValid",
+    "InvalidSelector",
+    selectorProblems.map((text) => `spec.selector${text}`),
+  );
+  tell("WithinQuota", "QuotaExceeded", quotaProblems);
+  tell(
+    "PullSecretsFound",
+    secretProblems[0]?.reason ?? "",
+    secretProblems.map(({ name, message }) => `Secret ${quoted(name)} ${message}`),
+  );
+  const { lists, images } = lookupProblems;
+  tell("TagsListed", lists[0]?.reason ?? "", lists.map(lookupText));
+  tell("ReferencesResolved", images[0]?.reason ?? "", images.map(lookupText));
+  tell("DigestsAgree", "TagMoved", remarks(counts, "TagMoved", "hold another digest of"));
+  tell(
+    "ImagesKept",
+    "RemovedRepeatedly",
+    remarks(counts, "RemovedRepeatedly", "lost again and again, as to the kubelet's cleaning up,"),
+  );
+  tell(
+    "DiskSufficient",
+    "InsufficientDisk",
+    remarks(counts, "InsufficientDisk", "have too little free space for"),
+  );
   if (counts.excludedNodes > 0) {
     const message = `${counts.excludedNodes} selected nodes are being deleted or do not run Linux`;
     findings.push({ type: "NodesExcluded", status: "True", reason: "NoAgent", message });
@@ -84,23 +168,22 @@ function conditionsOf(image: Image, facts: StatusFacts): Finding[] {
   return findings;
 }
 
-/** Conditions of earlier statuses that still apply, and those of other writers. */
-function keptConditions(image: Image, { planned, counts }: StatusFacts): readonly Condition[] {
-  const gone = new Set<string>();
-  if (planned.referenceProblems.length === 0) gone.add("ReferencesValid");
-  if (planned.selectorProblems.length === 0) gone.add("SelectorValid");
-  if (counts.excludedNodes === 0) gone.add("NodesExcluded");
-  if (ignoredFields(image).length === 0) gone.add("FieldsSupported");
-  return (image.status?.conditions ?? []).filter(({ type }) => !gone.has(type));
+function lookupText({ name, reason, message }: LookupProblem): string {
+  return `${name}: ${reason}${message === "" ? "" : `: ${message}`}`;
 }
 
-/** What the spec asks for in vain: nobody should wait for it without being told. */
-function ignoredFields({ spec }: Image): string[] {
-  const texts: string[] = [];
-  if (spec.imagePullPolicy === "Always") texts.push('spec.imagePullPolicy: "Always"');
-  if (spec.imagePullSecrets.length > 0) texts.push("spec.imagePullSecrets");
-  if (spec.maxConcurrentNodes !== undefined) texts.push("spec.maxConcurrentNodes");
-  return texts.map((text) => `${text} has no effect yet`);
+function remarks({ references }: ImageCounts, remark: Remark, text: string): string[] {
+  return references.flatMap(({ reference, remarked }) => {
+    const nodes = remarked?.get(remark);
+    return nodes ? `${nodes.length} nodes ${text} ${reference}` : [];
+  });
+}
+
+/** Conditions of earlier statuses that still apply, and those of other writers. */
+function keptConditions(image: Image, facts: StatusFacts): readonly Condition[] {
+  const standing = new Set(problemsOf(facts).map(({ type }) => type));
+  const gone = new Set<string>(problemTypes.filter((type) => !standing.has(type)));
+  return (image.status?.conditions ?? []).filter(({ type }) => !gone.has(type));
 }
 
 function readyOf(image: Image, { planned, counts, ...facts }: StatusFacts): Finding {
@@ -119,8 +202,22 @@ function readyOf(image: Image, { planned, counts, ...facts }: StatusFacts): Find
     );
   }
   if (planned.selectorProblems.length > 0) return no("InvalidSelector");
-  if (references.length === 0) return no("NoImages", "The Image names no image");
+  if (planned.quotaProblems.length > 0) {
+    return no("QuotaExceeded", `${message}; ${planned.quotaProblems.length} are left out`);
+  }
+  if (planned.unlisted > 0) {
+    const text = `${message}; the tags of ${planned.unlisted} repositories are not known yet`;
+    return no("TagsNotListed", text);
+  }
+  if (references.length === 0) {
+    const isListing = image.spec.repositories.some(({ listSelection }) => listSelection === "all");
+    return isListing
+      ? no("NoTags", "No tag of the registry passes the filter")
+      : no("NoImages", "The Image names no image");
+  }
   if (totalNodes === 0) return no("NoNodesMatch", "No node fulfils the selector");
+  // A node may hold what a tag to follow named before.
+  if (facts.isResolving && image.spec.imagePullPolicy === "Always") return no("TagsNotResolved");
   if (nodes.available === totalNodes) {
     return { type: "Ready", status: "True", reason: "AllNodesHoldImages", message };
   }
@@ -153,17 +250,21 @@ function progressingOf({ nodes, totalNodes, references }: ImageCounts): Finding 
   return { ...common, status: "False", reason: "NothingToPull" };
 }
 
+function quoted(text: string): string {
+  return JSON.stringify(text);
+}
+
 function problem(type: string, reason: string, texts: readonly string[]): Finding {
   const named = texts.slice(0, maxNamed).join("; ");
   const rest = texts.length - maxNamed;
   const message = rest > 0 ? `${named}; and ${rest} more` : named;
-  return { type, status: "False", reason, message: message.slice(0, 1_024) };
+  return { type, status: "False", reason, message: message.slice(0, 1_024).toWellFormed() };
 }
 
-function lastErrorOf({
-  node,
-  image,
-}: Failure): NonNullable<NonNullable<ImageStatus["images"]>[number]["lastError"]> {
+function lastErrorOf(
+  { node, image }: Failure,
+  maxChars: number,
+): NonNullable<NonNullable<ImageStatus["images"]>[number]["lastError"]> {
   const { reason = "Unknown", message = "", since } = image;
-  return { node, reason, message, time: since };
+  return { node, reason, message: message.slice(0, maxChars).toWellFormed(), time: since };
 }

@@ -179,6 +179,55 @@ describe("Tally", () => {
       { numRuns: 500 },
     );
   });
+
+  test("tells of each node whose labels an Image's coming, going or change may change", () => {
+    fc.assert(
+      fc.property(fc.array(anEvent, { maxLength: 60 }), (events) => {
+        const told = new Set<string>();
+        const tally = new Tally(
+          () => {},
+          (node) => told.add(node),
+        );
+        for (const event of events) {
+          const before = labels(tally);
+          told.clear();
+          play(tally, event);
+          if (event.type !== "image" && event.type !== "noImage") continue;
+          const after = labels(tally);
+          const changed = nodeNames.filter((node) => before.get(node) !== after.get(node));
+          for (const node of changed) assert.ok(told.has(node), node);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test("counts what a followed tag named before as pending, though the node calls it available", () => {
+    const { tally } = aTally();
+    const digests = new Map([["a", "sha256:new"]]);
+    tally.setImage("ns/moving", { ...images(["a"]), digests });
+    tally.setReport("n1", [reported("a", "available", { digest: "sha256:old" })]);
+    tally.setReport("n2", [reported("a", "available", { digest: "sha256:new" })]);
+    const { nodes, references } = tally.countsOf("ns/moving") ?? {};
+
+    assert.deepEqual(nodes, { available: 1, pending: 1, error: 0, unknown: 0 });
+    assert.deepEqual([references?.[0]?.available, references?.[0]?.pending], [1, 1]);
+  });
+
+  test("collects what living nodes remark of images, with their digests", () => {
+    const { tally } = aTally();
+    const moved = { reason: "TagMoved", digest: "sha256:b" };
+    for (const node of ["n1", "n2"]) {
+      tally.setReport(node, [reported("a", "available", moved), reported("b", "available")]);
+    }
+    tally.setAlive("n2", false);
+    const remarked = tally.countsOf("ns/web")?.references[0]?.remarked;
+    assert.deepEqual(remarked?.get("TagMoved"), [{ node: "n1", digest: "sha256:b" }]);
+    assert.equal(tally.countsOf("ns/web")?.nodes.available, 1);
+
+    tally.setReport("n1", [reported("a", "available"), reported("b", "available")]);
+    assert.equal(tally.countsOf("ns/web")?.references[0]?.remarked, undefined);
+  });
 });
 
 type Event =
@@ -189,7 +238,8 @@ type Event =
   | { type: "alive"; name: string; isAlive: boolean }
   | { type: "report"; name: string; images: ReportedImage[] };
 
-const name = fc.constantFrom("n1", "n2", "n3", "n4");
+const nodeNames = ["n1", "n2", "n3", "n4"];
+const name = fc.constantFrom(...nodeNames);
 const key = fc.constantFrom("ns/a", "ns/b", "other/c");
 const reference = fc.constantFrom("r1", "r2", "r3", "r4", "r5");
 const aReport = fc.uniqueArray(
@@ -225,6 +275,12 @@ const anEvent: fc.Arbitrary<Event> = fc.oneof(
   fc.record({ type: fc.constant("alive" as const), name, isAlive: fc.boolean() }),
   fc.record({ type: fc.constant("report" as const), name, images: aReport }),
 );
+
+function labels(tally: Tally): Map<string, string> {
+  const labelled = (node: string): string[] =>
+    tally.labelledOn(node).map(({ reference, state }) => `${reference} ${state}`);
+  return new Map(nodeNames.map((node) => [node, labelled(node).toSorted().join()]));
+}
 
 function play(tally: Tally, event: Event): void {
   switch (event.type) {

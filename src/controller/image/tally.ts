@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 
 import type { ReportedImage } from "#api/v1/node-report.ts";
+import { isRemark, type Remark } from "#api/v1/remarks.ts";
 import { matchesSelector, type Requirement } from "#api/v1/selector.ts";
 
 /** What the counts need to know of a node. */
@@ -19,6 +20,8 @@ export interface ImageFacts {
   readonly selector: readonly Requirement[];
   /** Whether nodes get a label for each of its images. */
   readonly hasNodeLabels: boolean;
+  /** What must be there of images whose tags are followed: any other digest is not yet the image. */
+  readonly digests?: ReadonlyMap<string, string>;
 }
 
 /** Nodes by state. */
@@ -40,6 +43,14 @@ export interface ReferenceCounts extends StateCounts {
   readonly reference: string;
   /** The failure that was met last, of the nodes that have one now. */
   readonly lastFailure?: Failure;
+  /** What living nodes remark. */
+  readonly remarked?: ReadonlyMap<Remark, readonly Remarked[]>;
+}
+
+/** A remark of one node, with the digest that it has. */
+export interface Remarked {
+  readonly node: string;
+  readonly digest?: string;
 }
 
 /** How an Image is doing. */
@@ -50,6 +61,11 @@ export interface ImageCounts {
   /** Selected nodes that are no targets. */
   readonly excludedNodes: number;
   readonly references: readonly ReferenceCounts[];
+}
+
+/** All nodes that were counted. */
+export function totalOf({ available, pending, error, unknown }: Readonly<StateCounts>): number {
+  return available + pending + error + unknown;
 }
 
 type State = keyof StateCounts;
@@ -75,7 +91,13 @@ interface ImageEntry {
   readonly errorsOn: Uint32Array;
   /** By reference: the living nodes with a failed pull. There are few, as a rule. */
   readonly failing: Map<number, Set<NodeEntry>>;
+  /** By reference: the living nodes that remark something. */
+  readonly remarking: Map<number, Set<NodeEntry>>;
+  /** By reference: what was told of them last, until one of them reports something else. */
+  readonly details: Map<number, Details>;
 }
+
+type Details = Pick<ReferenceCounts, "lastFailure" | "remarked">;
 
 interface NodeEntry {
   readonly name: string;
@@ -95,19 +117,29 @@ interface NodeEntry {
  */
 export class Tally {
   readonly #onChange: (imageKey: string) => void;
+  readonly #onLabels: (node: string) => void;
   readonly #images = new Map<string, ImageEntry>();
   readonly #nodes = new Map<string, NodeEntry>();
   readonly #byReference = new Map<string, Set<ImageEntry>>();
   readonly #freeSlots: number[] = [];
   #slots = 0;
 
-  /** @param onChange - hears the key of each Image whose counts may have changed. */
-  constructor(onChange: (imageKey: string) => void) {
+  /**
+   * @param onChange - hears the key of each Image whose counts may have changed.
+   * @param onLabels - hears of each node that gets other labels because Images want something else.
+   */
+  constructor(onChange: (imageKey: string) => void, onLabels: (node: string) => void = () => {}) {
     this.#onChange = onChange;
+    this.#onLabels = onLabels;
   }
 
+  /** Begins to count an Image, or counts it anew if its facts are others than before. */
   setImage(key: string, facts: ImageFacts): void {
-    this.removeImage(key);
+    const before = this.#images.get(key);
+    if (isDeepStrictEqual(before?.facts, facts)) return;
+    const changesLabels = !before || !labelsAlike(before.facts, facts);
+    if (changesLabels) this.#tellLabels(key);
+    this.#drop(key);
     const size = facts.references.length;
     const image: ImageEntry = {
       key,
@@ -121,6 +153,8 @@ export class Tally {
       availableOn: new Uint32Array(size),
       errorsOn: new Uint32Array(size),
       failing: new Map(),
+      remarking: new Map(),
+      details: new Map(),
     };
     this.#images.set(key, image);
     for (const reference of facts.references) {
@@ -128,10 +162,20 @@ export class Tally {
       this.#byReference.set(reference, images.add(image));
     }
     for (const node of this.#nodes.values()) enter(image, node);
+    if (changesLabels) this.#tellLabels(key);
     this.#onChange(key);
   }
 
   removeImage(key: string): void {
+    this.#tellLabels(key);
+    this.#drop(key);
+  }
+
+  #tellLabels(key: string): void {
+    for (const node of this.nodesOf(key)) this.#onLabels(node);
+  }
+
+  #drop(key: string): void {
     const image = this.#images.get(key);
     if (!image) return;
     this.#images.delete(key);
@@ -189,22 +233,26 @@ export class Tally {
     const image = this.#images.get(key);
     if (!image) return undefined;
     const { available, pending, error, unknown } = image.nodes;
-    const totalNodes = available + pending + error + unknown;
+    const totalNodes = totalOf(image.nodes);
     const references = image.facts.references.map((reference, place) => {
       const availableOn = image.availableOn[place] ?? 0;
       const errorsOn = image.errorsOn[place] ?? 0;
-      const lastFailure = lastOf(reference, image.failing.get(place));
       return {
         reference,
         available: availableOn,
         pending: totalNodes - unknown - availableOn - errorsOn,
         error: errorsOn,
         unknown,
-        ...(lastFailure && { lastFailure }),
+        ...detailsOf(image, place, reference),
       };
     });
     const nodes = { available, pending, error, unknown };
     return { nodes, totalNodes, excludedNodes: image.excludedNodes, references };
+  }
+
+  /** The nodes of an Image, by state, at no cost; `undefined` if there is no such Image. */
+  nodeCountsOf(key: string): Readonly<StateCounts> | undefined {
+    return this.#images.get(key)?.nodes;
   }
 
   /** Creation of the oldest selected node that lacks an image; `undefined` if none does. */
@@ -288,6 +336,15 @@ export class Tally {
   }
 }
 
+/** Whether two facts label nodes alike: what must be there of an image is no matter of labels. */
+function labelsAlike(a: ImageFacts, b: ImageFacts): boolean {
+  return (
+    a.hasNodeLabels === b.hasNodeLabels &&
+    isDeepStrictEqual(a.selector, b.selector) &&
+    isDeepStrictEqual(a.references, b.references)
+  );
+}
+
 function namespaceOf(key: string): string {
   return key.slice(0, key.indexOf("/"));
 }
@@ -322,20 +379,38 @@ function count(
   by: 1 | -1,
 ): void {
   const place = reported && image.places.get(reported.reference);
-  if (place === undefined) return;
+  if (!reported || place === undefined) return;
+  const state = isOutdated(image, reported) ? "pending" : reported.state;
   const [perNode, perReference] =
-    reported?.state === "available"
-      ? [image.available, image.availableOn]
-      : [image.errors, image.errorsOn];
-  if (reported?.state !== "pending") {
+    state === "available" ? [image.available, image.availableOn] : [image.errors, image.errorsOn];
+  if (state !== "pending") {
     perNode[node.slot] = (perNode[node.slot] ?? 0) + by;
     if (node.isAlive) perReference[place] = (perReference[place] ?? 0) + by;
   }
-  if (!node.isAlive || !hasFailed(reported)) return;
-  const failing = image.failing.get(place) ?? new Set();
-  if (by === 1) image.failing.set(place, failing.add(node));
-  else failing.delete(node);
-  if (failing.size === 0) image.failing.delete(place);
+  if (!node.isAlive) return;
+  image.details.delete(place);
+  if (hasFailed(reported)) mark(image.failing, place, node, by);
+  if (isRemark(reported?.reason)) mark(image.remarking, place, node, by);
+}
+
+/** Its agent may not have heard of the new digest yet. */
+function isOutdated({ facts }: ImageEntry, { reference, state, digest }: ReportedImage): boolean {
+  const expected = facts.digests?.get(reference);
+  return (
+    state === "available" && digest !== undefined && expected !== undefined && digest !== expected
+  );
+}
+
+function mark(
+  marked: Map<number, Set<NodeEntry>>,
+  place: number,
+  node: NodeEntry,
+  by: 1 | -1,
+): void {
+  const nodes = marked.get(place) ?? new Set();
+  if (by === 1) marked.set(place, nodes.add(node));
+  else nodes.delete(node);
+  if (nodes.size === 0) marked.delete(place);
 }
 
 function stateOn(image: ImageEntry, { isAlive, slot }: NodeEntry): State {
@@ -363,6 +438,32 @@ function lastOf(reference: string, nodes: ReadonlySet<NodeEntry> = new Set()): F
     if (isLater) last = { node: name, image };
   }
   return last;
+}
+
+function detailsOf(image: ImageEntry, place: number, reference: string): Details {
+  const known = image.details.get(place);
+  if (known) return known;
+  const lastFailure = lastOf(reference, image.failing.get(place));
+  const remarked = remarkedOf(reference, image.remarking.get(place));
+  const details = { ...(lastFailure && { lastFailure }), ...(remarked && { remarked }) };
+  image.details.set(place, details);
+  return details;
+}
+
+function remarkedOf(
+  reference: string,
+  nodes: ReadonlySet<NodeEntry> | undefined,
+): ReadonlyMap<Remark, Remarked[]> | undefined {
+  if (!nodes) return undefined;
+  const found = new Map<Remark, Remarked[]>();
+  for (const { name, report } of nodes) {
+    const { reason, digest } = report[placeOf(report, reference)] ?? {};
+    if (!isRemark(reason)) continue;
+    const list = found.get(reason) ?? [];
+    list.push({ node: name, ...(digest !== undefined && { digest }) });
+    found.set(reason, list);
+  }
+  return found;
 }
 
 function grow(image: ImageEntry, slots: number): void {
@@ -411,6 +512,7 @@ function isSame(a: ReportedImage | undefined, b: ReportedImage | undefined): boo
       a?.attempts === b?.attempts &&
       a?.reason === b?.reason &&
       a?.message === b?.message &&
+      a?.digest === b?.digest &&
       a?.since === b?.since)
   );
 }

@@ -35,6 +35,17 @@ describe("Liveness", () => {
 
     assert.deepEqual(liveness.look("n1", 60_000), { isAlive: true });
   });
+
+  test("gives no grace to a node that Kubernetes has lost, and takes it back", () => {
+    const liveness = new Liveness({ graceMs: 20_000 });
+    liveness.setPod("ns/p", ready);
+    liveness.look("n1", 0);
+    liveness.setLost("n1", true);
+    assert.deepEqual(liveness.look("n1", 1_000), { isAlive: false });
+    liveness.setLost("n1", false);
+
+    assert.deepEqual(liveness.look("n1", 2_000), { isAlive: true });
+  });
 });
 
 describe("agentPodOf()", () => {

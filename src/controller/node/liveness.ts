@@ -19,8 +19,8 @@ export function agentPodOf({ spec, status }: Pod): AgentPod | undefined {
  * Which nodes have an agent that is heard of.
  *
  * A node is alive while one of its agent's pods is Ready, and for a grace period after: an agent that
- * is being updated is no reason to call its node unknown. Kubernetes itself makes the pods of a node
- * that it has lost not Ready.
+ * is being updated is no reason to call its node unknown. A node that Kubernetes itself has lost gets
+ * no such grace, as it was silent for the better part of a minute by then.
  */
 export class Liveness {
   readonly #graceMs: number;
@@ -30,6 +30,7 @@ export class Liveness {
   /** Since when a node that was alive has had no Ready pod, in milliseconds since 1970. */
   readonly #silentSinceMs = new Map<string, number>();
   readonly #alive = new Set<string>();
+  readonly #lost = new Set<string>();
 
   constructor({ graceMs }: { graceMs: number }) {
     this.#graceMs = graceMs;
@@ -51,11 +52,29 @@ export class Liveness {
     return node;
   }
 
+  /** Takes over whether Kubernetes has lost a node: its condition Ready is Unknown. */
+  setLost(node: string, isLost: boolean): void {
+    if (isLost) this.#lost.add(node);
+    else this.#lost.delete(node);
+  }
+
+  /** Forgets a node that is gone. Its pods follow by themselves. */
+  forget(node: string): void {
+    this.#lost.delete(node);
+    this.#alive.delete(node);
+    this.#silentSinceMs.delete(node);
+  }
+
   /**
    * Whether a node is alive now. When it is only so because of the grace period, `changesInMs` says in
    * how many milliseconds to ask again.
    */
   look(node: string, nowMs: number): { isAlive: boolean; changesInMs?: number } {
+    if (this.#lost.has(node)) {
+      this.#alive.delete(node);
+      this.#silentSinceMs.delete(node);
+      return { isAlive: false };
+    }
     const pods = this.#pods.get(node)?.values();
     const isReady = pods?.some((pod) => pod.isReady) ?? false;
     if (isReady) {

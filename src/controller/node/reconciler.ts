@@ -6,7 +6,7 @@ import { nodes } from "#kube/resource.ts";
 import type { Node } from "#kube/types.ts";
 import type { Counter } from "#telemetry/metrics.ts";
 import type { Tally } from "#controller/image/tally.ts";
-import { labelChange } from "./labels.ts";
+import { labelChange, rememberedLabels } from "./labels.ts";
 
 export interface NodeDeps {
   client: Pick<KubeClient, "patch">;
@@ -26,6 +26,7 @@ export interface NodeDeps {
  */
 export function nodeReconciler(deps: NodeDeps): Reconcile {
   const patchedAtMs = new Map<string, number>();
+  const labelOf = rememberedLabels();
 
   return async function reconcile(name, { log, signal }) {
     const { client, tally, clock, patchIntervalMs } = deps;
@@ -36,7 +37,7 @@ export function nodeReconciler(deps: NodeDeps): Reconcile {
       patchedAtMs.delete(name);
       return rest; // Its agent's grace period has yet to end.
     }
-    const change = labelChange(node.metadata.labels ?? {}, tally.labelledOn(name));
+    const change = labelChange(node.metadata.labels ?? {}, tally.labelledOn(name), labelOf);
     if (!change) return rest;
     const nowMs = clock.now().getTime();
     const sinceMs = nowMs - (patchedAtMs.get(name) ?? -Infinity);

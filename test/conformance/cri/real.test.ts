@@ -13,6 +13,12 @@ describeRuntime("containerd", async () => {
     socketPath: await node.criSocket(),
     reference: Sandbox.images.small,
     missing: "registry.test:5000/library/none:1",
+    async stallDownloads() {
+      // containerd writes what it gets in pieces of 1 MiB.
+      const blobs = { kind: "stall", path: "/blobs/", afterBytes: 1_500_000 } as const;
+      await sandbox.upstream.setFaults([blobs], scope);
+      return { [Symbol.asyncDispose]: () => sandbox.upstream.setFaults([], scope) };
+    },
     kill: () => node.kill("containerd", scope),
     startAgain: () => node.start("containerd", scope),
     [Symbol.asyncDispose]: () => sandbox[Symbol.asyncDispose](),

@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { PullError } from "#cri/pull-error.ts";
-import { RuntimeClient } from "#cri/runtime-client.ts";
+import { RuntimeClient, type Ingest } from "#cri/runtime-client.ts";
 import type { ImageEvent } from "#cri/image-events.ts";
 import { waitFor } from "#sandbox/wait.ts";
 
@@ -13,6 +14,8 @@ export interface RuntimeUnderTest extends AsyncDisposable {
   readonly reference: string;
   /** Reference that its registry answers with "not found". */
   readonly missing: string;
+  /** Makes downloads of blobs stop after some bytes, without an end, until disposed. */
+  stallDownloads(): Promise<AsyncDisposable>;
   /** Ends the runtime as a crash would. */
   kill(): Promise<void>;
   /** Brings it back after {@link kill}. */
@@ -113,6 +116,41 @@ export function describeRuntime(name: string, open: () => Promise<RuntimeUnderTe
 
       assert.match(filesystem?.mountpoint ?? "", /^\//);
       assert.ok((filesystem?.usedBytes ?? -1) >= 0);
+    });
+
+    test("shows what it downloads, and that a download does not go on", async () => {
+      await client.remove(runtime.reference, { signal });
+      await using _stall = await runtime.stallDownloads();
+      const caller = new AbortController();
+      const pull = client.pull(runtime.reference, { timeoutMs, signal: caller.signal });
+      const failed = assert.rejects(pull, /enough/);
+      const layers = async (): Promise<Ingest[]> =>
+        (await client.ingests({ signal })).filter(({ ref }) => ref.startsWith("layer-sha256:"));
+
+      const [first] = await waitFor(
+        async () => {
+          const found = await layers();
+          return found.some(({ offsetBytes }) => offsetBytes > 0) && found;
+        },
+        { what: "bytes of a layer", timeoutMs, signal },
+      );
+      assert.match(first?.ref ?? "", /^layer-sha256:[0-9a-f]{64}$/);
+      await sleep(500, undefined, { signal }); // In which a download that goes on would have moved.
+      assert.deepEqual((await layers())[0], first);
+
+      caller.abort(new Error("The caller has enough"));
+      await failed;
+    });
+
+    test("shows the blobs that it has", async () => {
+      await client.pull(runtime.reference, { timeoutMs, signal });
+      const image = await client.imageStatus(runtime.reference, { signal });
+      const digest = image?.digests[0]?.split("@")[1] ?? "";
+
+      const manifest = await client.readBlob(digest, { signal });
+      assert.match(Buffer.from(manifest ?? []).toString(), /"schemaVersion": ?2/);
+      const absent = `sha256:${"0".repeat(64)}`;
+      assert.equal(await client.readBlob(absent, { signal }), undefined);
     });
 
     test("gives up a call that is aborted, with the caller's reason", async () => {

@@ -76,6 +76,7 @@ export const imageShape: KindShape = {
       status: {
         fields: {
           observedGeneration: "integer",
+          ready: "string",
           totalNodes: "integer",
           totalImages: "integer",
           condition: {
@@ -101,6 +102,7 @@ export const imageShape: KindShape = {
                 pending: "integer",
                 error: "integer",
                 unknown: "integer",
+                otherDigest: "integer",
                 lastError: {
                   fields: { node: "string", reason: "string", message: "string", time: "string" },
                   required: ["node", "reason", "message", "time"],
@@ -202,9 +204,22 @@ export const imagePlanShape: KindShape = {
             },
           },
           priority: "integer",
+          imageGeneration: "integer",
+          imagePullPolicy: { oneOf: ["IfNotPresent", "Always"] },
+          pullSecretsRevision: "string",
+          maxConcurrentNodes: "integer or string",
           images: {
             listOf: {
-              fields: { reference: "string", digest: "string", sizeBytes: "integer" },
+              fields: {
+                reference: "string",
+                digest: "string",
+                sizes: {
+                  listOf: {
+                    fields: { platform: "string", sizeBytes: "integer" },
+                    required: ["platform", "sizeBytes"],
+                  },
+                },
+              },
               required: ["reference"],
             },
           },

@@ -1,0 +1,240 @@
+import { addAbortListener } from "node:events";
+
+import { fullJitter } from "#async/backoff.ts";
+import { PullError } from "#cri/pull-error.ts";
+import type { PullCredentials } from "#cri/runtime-client.ts";
+import type { Node } from "#kube/types.ts";
+import { parseReference } from "#oci/reference.ts";
+import { lackOfSpace, neededBytes, type DiskPolicy, type DiskSource } from "./disk.ts";
+import type { WaitReason } from "./failure.ts";
+import { LoginsUnavailableError, type LoginSource } from "./logins.ts";
+import type { OwedImage } from "./owed.ts";
+import type { Runtime } from "./runtime.ts";
+import type { Slot, SlotSource } from "./slots.ts";
+import type { StallWatch } from "./stall-watch.ts";
+import type { Finding } from "./tracked-image.ts";
+
+/** Space comes back when somebody removes something, which nobody tells. */
+const diskRecheckMs = 30_000;
+
+/** How soon a controller that is away is asked again. */
+const absenceBackoff = { minMs: 2_000, maxMs: 60_000 };
+
+/** Bounds of what the controller may ask to wait for a slot. */
+const slotRetry = { minMs: 1_000, maxMs: 60_000 };
+
+export interface PullerDeps {
+  runtime: Pick<Runtime, "pull">;
+  /** Without it, images are pulled as the runtime is configured. */
+  logins?: LoginSource | undefined;
+  /** Without it, nothing is bounded across nodes. */
+  slots?: SlotSource | undefined;
+  /** Without it, a pull has all of its time. */
+  stalls?: Pick<StallWatch, "guard"> | undefined;
+  /** Without it, every image fits. */
+  disk?: { readonly source: DiskSource; readonly policy: DiskPolicy } | undefined;
+  /** Longest wait for one image, layers included. */
+  timeoutMs: number;
+  /** How often logins are waited for before a pull is tried without. */
+  patience: number;
+  random: () => number;
+}
+
+/** How things stand when a pull is begun. */
+export interface PullAttempt {
+  readonly node: Node | undefined;
+  /** Failed pulls before. */
+  readonly attempts: number;
+  /** How often in a row it was put off before. */
+  readonly postponements: number;
+  readonly signal: AbortSignal;
+}
+
+/** How a pull ended that did not fail. */
+export type PullOutcome =
+  | { readonly isDone: true }
+  | { readonly isDone: false; readonly why: WaitFinding; readonly retryAfterMs: number };
+
+/** What a pull waits for. */
+export type WaitFinding = Finding & { readonly reason: WaitReason };
+
+/**
+ * Carries out one pull: sees whether there is room, gets logins and a slot if they are needed, pulls,
+ * and gives up if nothing comes.
+ */
+export class Puller {
+  readonly #deps: PullerDeps;
+  /** What running pulls may still take of the disk, at most. */
+  readonly #claims = new Map<string, number>();
+
+  constructor(deps: PullerDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Pulls an image, or says what it has to wait for. Whatever it waits for, it does so elsewhere: it
+   * holds none of the node's places for pulls meanwhile.
+   *
+   * @throws {PullError} or another error if the pull fails, and the signal's reason if aborted.
+   */
+  async pull(image: OwedImage, attempt: PullAttempt): Promise<PullOutcome> {
+    const { reference } = image;
+    const { disk } = this.#deps;
+    const needBytes = disk ? neededBytes(image, attempt.node, disk.policy) : 0;
+    const othersBytes = this.#claims.values().reduce((sum, bytes) => sum + bytes, 0);
+    this.#claims.set(reference, needBytes); // Before anything is awaited: pulls begin together.
+    try {
+      const lack = await this.#lackOf({ needBytes, othersBytes }, attempt.signal);
+      if (lack === undefined) return await this.#pullWithLogins(image, attempt);
+      return this.#waits("InsufficientDisk", lack, this.#later(diskRecheckMs));
+    } finally {
+      this.#claims.delete(reference);
+    }
+  }
+
+  async #lackOf(
+    bytes: { needBytes: number; othersBytes: number },
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
+    const { disk } = this.#deps;
+    if (!disk || bytes.needBytes === 0) return undefined;
+    const space = await disk.source.space({ signal });
+    return space && lackOfSpace(bytes, space, disk.policy);
+  }
+
+  async #pullWithLogins(image: OwedImage, attempt: PullAttempt): Promise<PullOutcome> {
+    const { postponements } = attempt;
+    const noLogins = (): PullOutcome =>
+      this.#awaits("NoCredentials", "the controller cannot be asked for logins", postponements);
+    const logins = await this.#loginsFor(image, attempt);
+    // The runtime may be able to pull it without: an image that is public does not wait for ever.
+    if (!logins && postponements < this.#deps.patience) return noLogins();
+    try {
+      return await this.#pullWithSlot(image, logins ?? [], attempt);
+    } catch (error) {
+      if (!logins && isDenial(error)) return noLogins(); // Which says nothing of the logins it has.
+      throw error;
+    }
+  }
+
+  /** @returns `undefined` if they cannot be had now. */
+  async #loginsFor(
+    { reference, loginPlans }: OwedImage,
+    { signal }: PullAttempt,
+  ): Promise<readonly PullCredentials[] | undefined> {
+    const { logins } = this.#deps;
+    if (!logins || loginPlans.length === 0) return [];
+    try {
+      return await logins.loginsFor(reference, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (error instanceof LoginsUnavailableError) return undefined;
+      throw error;
+    }
+  }
+
+  async #pullWithSlot(
+    image: OwedImage,
+    logins: readonly PullCredentials[],
+    attempt: PullAttempt,
+  ): Promise<PullOutcome> {
+    const { slots } = this.#deps;
+    const { signal, postponements } = attempt;
+    if (!slots || image.slotPlans.length === 0) {
+      await this.#pullGuarded(image, logins, attempt, signal);
+      return { isDone: true };
+    }
+    let slot: Slot | { readonly retryAfterMs: number };
+    try {
+      slot = await slots.acquire(image.slotPlans, { signal });
+    } catch {
+      signal.throwIfAborted();
+      const why = "the controller cannot be asked for a slot";
+      return this.#awaits("WaitingForSlot", why, postponements);
+    }
+    if ("retryAfterMs" in slot) {
+      const { minMs, maxMs } = slotRetry;
+      const retryAfterMs = Math.min(Math.max(slot.retryAfterMs, minMs), maxMs);
+      return this.#waits(
+        "WaitingForSlot",
+        "as many nodes as may are pulling it",
+        this.#later(retryAfterMs),
+      );
+    }
+    return await this.#pullHolding(slot, image, logins, attempt);
+  }
+
+  async #pullHolding(
+    slot: Slot,
+    image: OwedImage,
+    logins: readonly PullCredentials[],
+    attempt: PullAttempt,
+  ): Promise<PullOutcome> {
+    const { signal, postponements } = attempt;
+    await using held = slot; // Let go when the pull has ended, and not before.
+    const stop = new AbortController();
+    using _asked = addAbortListener(signal, () => stop.abort(signal.reason));
+    using _lost = addAbortListener(held.lost, () => stop.abort(new Error("The slot is lost")));
+    try {
+      await this.#pullGuarded(image, logins, attempt, stop.signal);
+      return { isDone: true };
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!held.lost.aborted) throw error;
+      return this.#awaits("WaitingForSlot", "the slot was lost", postponements);
+    }
+  }
+
+  async #pullGuarded(
+    image: OwedImage,
+    logins: readonly PullCredentials[],
+    { attempts }: PullAttempt,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { reference, digest = parseReference(reference).digest } = image;
+    const { stalls } = this.#deps;
+    const work = (signal: AbortSignal): Promise<void> => this.#tryLogins(reference, logins, signal);
+    if (!stalls) return await work(signal);
+    await stalls.guard({ reference, digest, attempts }, work, { signal });
+  }
+
+  /** Tries each login while the registry denies, and at last none. */
+  async #tryLogins(
+    reference: string,
+    logins: readonly PullCredentials[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { runtime, timeoutMs } = this.#deps;
+    let denial: unknown; // The first: that of the login that fits best.
+    for (const credentials of [...logins, undefined]) {
+      try {
+        await runtime.pull(reference, { ...(credentials && { credentials }), timeoutMs, signal });
+        return;
+      } catch (error) {
+        if (!isDenial(error)) throw error;
+        denial ??= error;
+      }
+    }
+    throw denial;
+  }
+
+  #waits(reason: WaitReason, message: string, retryAfterMs: number): PullOutcome {
+    return { isDone: false, why: { reason, message }, retryAfterMs };
+  }
+
+  /** So that what waits on many nodes does not come back together. */
+  #later(ms: number): number {
+    return Math.ceil(ms * (1 + this.#deps.random()));
+  }
+
+  /** Waits for the controller, which is not there. */
+  #awaits(reason: WaitReason, message: string, postponements: number): PullOutcome {
+    const { random } = this.#deps;
+    const retryAfterMs = fullJitter(postponements + 1, { ...absenceBackoff, random });
+    return this.#waits(reason, message, retryAfterMs);
+  }
+}
+
+function isDenial(error: unknown): boolean {
+  return error instanceof PullError && error.code === "PULL_DENIED";
+}

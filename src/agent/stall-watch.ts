@@ -1,0 +1,119 @@
+import type { Clock } from "#async/clock.ts";
+import { TaskGroup } from "#async/task-group.ts";
+import { UnsupportedError } from "#cri/rpc-error.ts";
+import type { Ingest } from "#cri/runtime-client.ts";
+import type { Log } from "#telemetry/log.ts";
+import { blobsOf } from "./blobs.ts";
+import { PullStalledError } from "./failure.ts";
+import { TransferProgress, type FollowedPull } from "./transfer-progress.ts";
+
+/** How often the runtime is asked while anything is pulled. */
+const pollMs = 5_000;
+
+/** What a runtime tells of its downloads. `#cri/runtime-client.ts` has the contract. */
+export interface TransferSource {
+  ingests(options: { signal: AbortSignal }): Promise<Ingest[]>;
+  readBlob(digest: string, options: { signal: AbortSignal }): Promise<Uint8Array | undefined>;
+}
+
+export interface StallWatchOptions {
+  transfers: TransferSource;
+  /** How long a pull may go on without a byte, in milliseconds. */
+  timeoutMs: number;
+  clock: Clock;
+  log: Log;
+}
+
+/** A pull to watch. */
+export interface WatchedPull {
+  readonly reference: string;
+  /** What its tag is known to name, or its own digest. */
+  readonly digest?: string | undefined;
+  /** How often it has failed before. */
+  readonly attempts: number;
+}
+
+/**
+ * Gives up pulls that get nothing.
+ *
+ * It asks the runtime only while there are pulls: one question for all of them every 5 s. A runtime
+ * that cannot tell (only containerd can) leaves them to the timeout of pulls.
+ */
+export class StallWatch {
+  readonly #options: StallWatchOptions;
+  readonly #progress = new TransferProgress();
+  readonly #digests = new Map<FollowedPull, string>();
+  #lookedMs = -Infinity;
+
+  constructor(options: StallWatchOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Does the work of a pull, and aborts it if it stalls.
+   *
+   * @throws {PullStalledError} if so; else what the work throws.
+   */
+  async guard<T>(
+    pull: WatchedPull,
+    work: (signal: AbortSignal) => Promise<T>,
+    { signal }: { signal: AbortSignal },
+  ): Promise<T> {
+    await using group = new TaskGroup(signal);
+    const result = group.run(work);
+    void group.run((signal) => this.#watch(pull, signal)); // `result` tells how it fails.
+    return await result;
+  }
+
+  async #watch(pull: WatchedPull, signal: AbortSignal): Promise<void> {
+    const { clock, timeoutMs } = this.#options;
+    const followed = this.#progress.follow(clock.now().getTime());
+    if (pull.digest !== undefined) this.#digests.set(followed, pull.digest);
+    try {
+      for (;;) {
+        if (!(await this.#look(signal))) return;
+        const { hasBegun, blobs, lastMs } = followed;
+        // Nothing has come: its registry may be silent, or all its blobs were there and are unpacked.
+        // More patience each time, so that unpacking comes to an end some time.
+        const isCertain = hasBegun || blobs !== undefined;
+        const limitMs = isCertain ? timeoutMs : timeoutMs * 2 ** pull.attempts;
+        if (clock.now().getTime() - lastMs >= limitMs) {
+          throw new PullStalledError(pull.reference, limitMs);
+        }
+        await clock.sleep(pollMs, { signal });
+      }
+    } finally {
+      this.#digests.delete(followed);
+      this.#progress.forget(followed);
+    }
+  }
+
+  /** Looks at all downloads, unless another pull's watch has just done so. @returns false if it cannot. */
+  async #look(signal: AbortSignal): Promise<boolean> {
+    const { transfers, clock, log } = this.#options;
+    const nowMs = clock.now().getTime();
+    if (nowMs - this.#lookedMs < pollMs) return true;
+    this.#lookedMs = nowMs;
+    try {
+      await this.#learnBlobs(signal);
+      this.#progress.observe(await transfers.ingests({ signal }), clock.now().getTime());
+      return true;
+    } catch (error) {
+      signal.throwIfAborted();
+      this.#lookedMs = -Infinity;
+      if (error instanceof UnsupportedError) return false;
+      log.debug("downloads not seen", { error });
+      return true; // The runtime is away, and the pull's own call fails with that.
+    }
+  }
+
+  async #learnBlobs(signal: AbortSignal): Promise<void> {
+    const { transfers } = this.#options;
+    for (const [pull, digest] of this.#digests) {
+      const blobs = await blobsOf(digest, (digest) => transfers.readBlob(digest, { signal }));
+      if (!blobs) continue;
+      pull.blobs = blobs;
+      this.#digests.delete(pull);
+    }
+  }
+}

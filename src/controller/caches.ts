@@ -1,0 +1,44 @@
+import { imagePlans, images, nodeReports } from "#api/v1/resources.ts";
+import type { ImagePlan } from "#api/v1/image-plan.ts";
+import type { Image } from "#api/v1/image.ts";
+import type { NodeReport } from "#api/v1/node-report.ts";
+import type { Clock } from "#async/clock.ts";
+import type { KubeClient } from "#kube/client.ts";
+import { Informer } from "#kube/informer.ts";
+import { nodes, pods } from "#kube/resource.ts";
+import type { Node, Pod } from "#kube/types.ts";
+import type { Log } from "#telemetry/log.ts";
+import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "./transforms.ts";
+
+/** Label that tells the agents' pods from the controller's own. */
+const agentSelector = "app.kubernetes.io/name=coral,app.kubernetes.io/component=agent";
+
+/** What the controller watches. */
+export interface Caches {
+  readonly images: Informer<Image>;
+  readonly plans: Informer<ImagePlan>;
+  readonly reports: Informer<NodeReport>;
+  readonly nodes: Informer<Node>;
+  /** The agents' pods. */
+  readonly pods: Informer<Pod>;
+}
+
+/** Makes the informers that a controller needs, each keeping only what is used. Somebody has to run them. */
+export function controllerCaches(
+  common: { client: KubeClient; clock: Clock; log: Log },
+  { namespace }: { namespace: string },
+): Caches {
+  return {
+    images: new Informer({ ...common, resource: images, transform: slimImage }),
+    plans: new Informer({ ...common, resource: imagePlans, transform: slimPlan }),
+    reports: new Informer({ ...common, resource: nodeReports, transform: reportSlimmer() }),
+    nodes: new Informer({ ...common, resource: nodes, transform: slimNode }),
+    pods: new Informer({
+      ...common,
+      resource: pods,
+      namespace,
+      labelSelector: agentSelector,
+      transform: slimPod,
+    }),
+  };
+}

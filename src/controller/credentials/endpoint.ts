@@ -1,0 +1,108 @@
+import type { ImagePlan } from "#api/v1/image-plan.ts";
+import type { Image } from "#api/v1/image.ts";
+import { isPlanOf } from "#controller/image/plan.ts";
+import { secretNamesOf } from "#controller/image/reconciler.ts";
+import type { PostEntry, PostRequest, Reply, Routes } from "#http/router.ts";
+import { formatKey, keyOf } from "#kube/key.ts";
+import type { Lister } from "#kube/lister.ts";
+import { isJsonObject } from "#kube/shape.ts";
+import type { Node } from "#kube/types.ts";
+import { InvalidReferenceError, parseReference } from "#oci/reference.ts";
+import type { Log } from "#telemetry/log.ts";
+import { loginsOnNode, plansAsking, type AskingPlan } from "./logins.ts";
+import type { SecretWatch } from "./secret-watch.ts";
+import type { TokenReviewer } from "./token-review.ts";
+
+export interface CredentialsDeps {
+  reviewer: Pick<TokenReviewer, "identify">;
+  images: Lister<Image>;
+  plans: Pick<Lister<ImagePlan>, "list">;
+  nodes: Lister<Node>;
+  secrets: Pick<SecretWatch, "entriesFor" | "revisionOf">;
+  /** Whether the caches are filled. */
+  hasSynced: () => boolean;
+  log: Log;
+}
+
+/** No node pulls as many at once. */
+const maxReferences = 1_000;
+
+const maxBodyBytes = 1 << 20;
+const timeoutMs = 8_000;
+
+/** What else of a text would fill an error. */
+const maxQuotedChars = 100;
+
+/**
+ * Makes the route `POST /v1/credentials`: an agent names references, and gets the logins for those
+ * that Images ask for on its node, from the Secrets that these Images name in their namespaces.
+ *
+ * Neither a login nor a user's name is logged, only who asked and for how many.
+ */
+export function credentialsRoutes(deps: CredentialsDeps): Routes {
+  const { reviewer, log } = deps;
+
+  async function post({ body, headers }: PostRequest): Promise<Reply> {
+    const caller = await reviewer.identify(headers.authorization);
+    if ("status" in caller) return { status: caller.status, body: `${caller.message}\n` };
+    const references = parseReferences(body);
+    if (typeof references === "string") return { status: 400, body: `${references}\n` };
+    const asking = askingPlans(references, caller.node, deps);
+    if (!asking) return { status: 503, body: "not everything is read yet, try again\n" };
+    const logins = loginsOnNode(references, asking);
+    const fields = { node: caller.node, references: references.length, logins: logins.length };
+    log.info("credentials asked for", fields);
+    return { contentType: "application/json", body: JSON.stringify({ logins }) };
+  }
+
+  const entry: PostEntry = { post, maxBodyBytes, timeoutMs };
+  return { "/v1/credentials": entry };
+}
+
+/** @returns `undefined` if it cannot be told yet. */
+function askingPlans(
+  references: readonly string[],
+  node: string,
+  { hasSynced, plans, images, nodes, secrets }: CredentialsDeps,
+): AskingPlan[] | undefined {
+  if (!hasSynced()) return undefined;
+  const labels = nodes.get(node)?.metadata.labels;
+  if (!labels) return [];
+  const asking: AskingPlan[] = [];
+  for (const plan of plansAsking(references, labels, plans.list())) {
+    const image = images.get(formatKey(keyOf(plan)));
+    // A plan that outlived its Image asks for nothing any more.
+    if (!image || !isPlanOf(plan, image)) continue;
+    const { namespace = "" } = image.metadata;
+    const names = secretNamesOf(image);
+    if (secrets.revisionOf(namespace, names) === undefined) return undefined;
+    asking.push({
+      namespace,
+      references: new Set(plan.spec.images.map(({ reference }) => reference)),
+      entries: secrets.entriesFor(namespace, names),
+    });
+  }
+  return asking;
+}
+
+/** @returns what is wrong, if it is. */
+function parseReferences(body: unknown): readonly string[] | string {
+  const list = isJsonObject(body) ? body["references"] : undefined;
+  if (!Array.isArray(list)) return "references: must be a list of image references";
+  if (list.length > maxReferences) {
+    return `references: has ${list.length}, must have at most ${maxReferences}`;
+  }
+  const references = new Set<string>();
+  for (const [index, item] of list.entries()) {
+    const place = `references[${index}]`;
+    if (typeof item !== "string") return `${place}: must be a text`;
+    try {
+      parseReference(item);
+    } catch (error) {
+      if (!(error instanceof InvalidReferenceError)) throw error;
+      return `${place}: ${JSON.stringify(item.slice(0, maxQuotedChars))} ${error.reason}`;
+    }
+    references.add(item);
+  }
+  return [...references];
+}

@@ -1,0 +1,164 @@
+import { hash } from "node:crypto";
+
+import type { Clock } from "#async/clock.ts";
+import { TokenBucket } from "#async/token-bucket.ts";
+import type { KubeClient } from "#kube/client.ts";
+import { isJsonObject, type JsonObject } from "#kube/shape.ts";
+
+/** What a request's token says about who sent it. */
+export type Caller =
+  /** Coral's agent, on this node. */
+  | { readonly node: string }
+  /** 401: nobody we know; 403: somebody else; 503: cannot be told now. */
+  | { readonly status: 401 | 403 | 503; readonly message: string };
+
+export interface TokenReviewerOptions {
+  client: Pick<KubeClient, "request">;
+  /** Namespace and name of the agents' service account. */
+  namespace: string;
+  serviceAccount: string;
+  clock: Clock;
+}
+
+/** For whom the agents' tokens are. The API server's own audience is another: no stray token will do. */
+export const tokenAudience = "coral";
+
+/** A bound service account token has about 1 KiB. */
+const maxTokenBytes = 16 << 10;
+
+/** How long a verdict counts. A token whose pod is gone is good for so long. */
+const goodMs = 60_000;
+const badMs = 5_000;
+
+/** Verdicts kept: for two per node in the largest clusters. */
+const maxVerdicts = 20_000;
+
+/** How long a token that was good is known: longer than the kubelet keeps one (an hour). */
+const knownMs = 2 * 3_600_000;
+
+/** Reviews of tokens that were never good: so many at once, then one each so many milliseconds. */
+const unknownBurst = 200;
+const unknownEveryMs = 20;
+
+const reviewTimeoutMs = 5_000;
+const path = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+interface Verdict {
+  readonly caller: Caller;
+  readonly untilMs: number;
+}
+
+/**
+ * Tells who sent a request, by the API server's review of its bearer token.
+ *
+ * Only Coral's agent passes, and only with a token of audience `coral` that is bound to one node.
+ * Tokens are neither kept nor logged: they are remembered by their hash. A flood of bad tokens is
+ * held back before the API server, and does not hold back agents whose token was good before.
+ */
+export class TokenReviewer {
+  readonly #options: TokenReviewerOptions;
+  readonly #verdicts = new Map<string, Verdict>();
+  readonly #knownUntilMs = new Map<string, number>();
+  readonly #reviews = new Map<string, Promise<Caller>>();
+  readonly #unknown: TokenBucket;
+
+  constructor(options: TokenReviewerOptions) {
+    this.#options = options;
+    const { clock } = options;
+    this.#unknown = new TokenBucket({ capacity: unknownBurst, refillMs: unknownEveryMs, clock });
+  }
+
+  /** Tells who has sent this `Authorization` header. Never throws. */
+  async identify(authorization: string | undefined): Promise<Caller> {
+    const token = /^Bearer +([A-Za-z0-9._~+/=-]+)$/i.exec(authorization ?? "")?.[1];
+    if (token === undefined) return { status: 401, message: "a bearer token is needed" };
+    if (token.length > maxTokenBytes) {
+      return { status: 401, message: `the token must have at most ${maxTokenBytes} bytes` };
+    }
+    const key = hash("sha256", token);
+    const nowMs = this.#nowMs();
+    const verdict = this.#verdicts.get(key);
+    // A clock that was set back must not make a verdict good for longer.
+    const leftMs = verdict ? verdict.untilMs - nowMs : 0;
+    if (verdict && leftMs > 0 && leftMs <= goodMs) return verdict.caller;
+    const running = this.#reviews.get(key);
+    if (running) return running;
+    if ((this.#knownUntilMs.get(key) ?? 0) <= nowMs && !this.#unknown.tryTake()) {
+      return { status: 503, message: "too many new tokens, try again" };
+    }
+    // Whoever asks first may leave: the review has its own end.
+    const review = this.#review(token, key).finally(() => this.#reviews.delete(key));
+    this.#reviews.set(key, review);
+    return review;
+  }
+
+  async #review(token: string, key: string): Promise<Caller> {
+    const caller = callerOf(await this.#ask(token), this.#options);
+    if ("status" in caller && caller.status === 503) return caller;
+    const nowMs = this.#nowMs();
+    const isGood = "node" in caller;
+    put(this.#verdicts, key, { caller, untilMs: nowMs + (isGood ? goodMs : badMs) });
+    if (isGood) put(this.#knownUntilMs, key, nowMs + knownMs);
+    else this.#knownUntilMs.delete(key);
+    return caller;
+  }
+
+  /** @returns the status of the review; `undefined` if there is no answer to go by. */
+  async #ask(token: string): Promise<JsonObject | undefined> {
+    const body = {
+      apiVersion: "authentication.k8s.io/v1",
+      kind: "TokenReview",
+      spec: { token, audiences: [tokenAudience] },
+    };
+    try {
+      const { status, body: review } = await this.#options.client.request({
+        method: "POST",
+        path,
+        body,
+        timeoutMs: reviewTimeoutMs,
+        signal: AbortSignal.any([]),
+      });
+      if (status !== 200 && status !== 201) return undefined;
+      const verdict = isJsonObject(review) ? review["status"] : undefined;
+      return isJsonObject(verdict) ? verdict : undefined;
+    } catch {
+      return undefined; // The client has counted it; its message would quote nothing of use.
+    }
+  }
+
+  #nowMs(): number {
+    return this.#options.clock.now().getTime();
+  }
+}
+
+/** Reads the status of a TokenReview. `undefined` is a review that did not take place. */
+export function callerOf(
+  review: JsonObject | undefined,
+  { namespace, serviceAccount }: Pick<TokenReviewerOptions, "namespace" | "serviceAccount">,
+): Caller {
+  if (!review) return { status: 503, message: "the API server does not review tokens now" };
+  const { authenticated, audiences, user } = review;
+  const isOurs = Array.isArray(audiences) && audiences.includes(tokenAudience);
+  if (authenticated !== true || !isOurs || !isJsonObject(user)) {
+    return { status: 401, message: `a valid token of audience "${tokenAudience}" is needed` };
+  }
+  if (user["username"] !== `system:serviceaccount:${namespace}:${serviceAccount}`) {
+    return { status: 403, message: "only Coral's agents are answered" };
+  }
+  const extra = isJsonObject(user["extra"]) ? user["extra"] : {};
+  const names: unknown = extra["authentication.kubernetes.io/node-name"];
+  const [node, ...more]: unknown[] = Array.isArray(names) ? names : [];
+  if (typeof node !== "string" || node === "" || more.length > 0) {
+    return { status: 403, message: "the token must be bound to one node" };
+  }
+  return { node };
+}
+
+/** Puts an entry last, and forgets the oldest beyond the bound. */
+function put<T>(map: Map<string, T>, key: string, value: T): void {
+  map.delete(key);
+  map.set(key, value);
+  if (map.size <= maxVerdicts) return;
+  const [oldest = ""] = map.keys();
+  map.delete(oldest);
+}

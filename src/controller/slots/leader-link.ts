@@ -1,0 +1,114 @@
+import { Agent } from "node:https";
+
+import { postJson, type JsonAnswer } from "#http/json-client.ts";
+import type { KubeClient } from "#kube/client.ts";
+import { Deadline } from "#kube/deadline.ts";
+import { leases, pods } from "#kube/resource.ts";
+
+export interface LeaderLinkOptions {
+  client: Pick<KubeClient, "get">;
+  namespace: string;
+  /** The Lease that the leader holds under its pod's name. */
+  lease: string;
+  /** This replica's own name. */
+  identity: string;
+  /** Where every replica serves what agents ask. */
+  port: number;
+  /** The name in the replicas' certificate. */
+  serverName: string;
+  /** The authorities that replicas trust; `undefined` before they are known. */
+  ca: () => string | undefined;
+  monotonicMs?: () => number;
+}
+
+/** How long the leader found last is believed in. */
+const leaderMs = 2_000;
+
+/** A pod keeps its address, and its name is never given again; this is for what we do not foresee. */
+const addressMs = 60_000;
+
+const timeoutMs = 5_000;
+const maxAnswerBytes = 64 << 10;
+
+/** Says that a request comes from another replica, and is not to be passed on again. */
+export const forwardedHeader = "coral-forwarded-by";
+
+interface Found<T> {
+  readonly value: Promise<T>;
+  readonly atMs: number;
+}
+
+/** Passes requests on to the replica that leads. It costs the API server one GET in two seconds, while there are any. */
+export class LeaderLink implements Disposable {
+  readonly #options: LeaderLinkOptions;
+  readonly #monotonicMs: () => number;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 8 });
+  #leader: Found<string | undefined> | undefined;
+  #address: (Found<string | undefined> & { readonly pod: string }) | undefined;
+
+  constructor(options: LeaderLinkOptions) {
+    this.#options = options;
+    this.#monotonicMs = options.monotonicMs ?? ((): number => performance.now());
+  }
+
+  /**
+   * Has the leader answer a request.
+   *
+   * @returns `undefined` if nobody leads, or nobody that is known here yet.
+   * @throws if it cannot be reached within 5 s.
+   */
+  async post(
+    path: string,
+    { body, authorization, signal }: { body: unknown; authorization: string; signal: AbortSignal },
+  ): Promise<JsonAnswer | undefined> {
+    const { identity, port, serverName, ca } = this.#options;
+    using deadline = new Deadline(timeoutMs, signal);
+    const authorities = ca();
+    const host = await this.#findLeader(deadline.signal);
+    if (host === undefined || authorities === undefined) return undefined;
+    return await postJson({
+      agent: this.#agent,
+      host,
+      port,
+      serverName,
+      ca: authorities,
+      path,
+      headers: { authorization, [forwardedHeader]: identity },
+      body,
+      maxAnswerBytes,
+      signal: deadline.signal,
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#agent.destroy();
+  }
+
+  /** @returns the leader's address, unless it is us: then we have just ceased to lead. */
+  async #findLeader(signal: AbortSignal): Promise<string | undefined> {
+    const nowMs = this.#monotonicMs();
+    if (!this.#leader || nowMs - this.#leader.atMs >= leaderMs) {
+      this.#leader = { value: this.#readLeader(signal), atMs: nowMs };
+      this.#leader.value.catch(() => (this.#leader = undefined));
+    }
+    const pod = await this.#leader.value;
+    if (pod === undefined || pod === this.#options.identity) return undefined;
+    if (this.#address?.pod !== pod || nowMs - this.#address.atMs >= addressMs) {
+      this.#address = { value: this.#readAddress(pod, signal), atMs: nowMs, pod };
+      this.#address.value.catch(() => (this.#address = undefined));
+    }
+    return await this.#address.value;
+  }
+
+  async #readLeader(signal: AbortSignal): Promise<string | undefined> {
+    const { client, namespace, lease: name } = this.#options;
+    const lease = await client.get(leases, { namespace, name }, { signal });
+    return lease?.spec?.holderIdentity || undefined;
+  }
+
+  async #readAddress(name: string, signal: AbortSignal): Promise<string | undefined> {
+    const { client, namespace } = this.#options;
+    const pod = await client.get(pods, { namespace, name }, { signal });
+    return pod?.status?.podIP || undefined;
+  }
+}
