@@ -9,9 +9,14 @@ import { hostileFaults, hostileImage } from "#test/hostile.ts";
 import { median, type Bench } from "./result.ts";
 import { emptyStore, forgotten, secondsToReady } from "./time-to-ready.ts";
 
-const rounds = 9;
+const rounds = 7;
 /** The agent hears of the removed image by an event, and must not take it for there. */
 const settleMs = 2_000;
+/**
+ * What the node receives. Faster, and the cores of this one machine decide, which the node has for
+ * itself elsewhere: here the API server takes them to store what is reported of 500 names.
+ */
+const megabitsPerSecond = 100;
 const good = { reference: Sandbox.images.large, key: { namespace: "bench", name: "good" } };
 const bad = { namespace: "hostile", name: "bad" };
 
@@ -28,6 +33,7 @@ export const hostile: Bench = async ({ report, signal }) => {
   for (const { namespace } of [good.key, bad]) {
     await sandbox.kubectl(["create", "namespace", namespace], scope);
   }
+  await node.limitRate(megabitsPerSecond, scope);
   await using client = await sandbox.connect();
   const cluster = new Cluster(sandbox, client);
   await sandbox.upstream.setFaults(hostileFaults, scope);
@@ -42,7 +48,7 @@ export const hostile: Bench = async ({ report, signal }) => {
   }
   const [aloneSeconds, besideSeconds] = [median(alone), median(beside)];
   return {
-    figures: { rounds, aloneSeconds, besideSeconds },
+    figures: { rounds, megabitsPerSecond, aloneSeconds, besideSeconds },
     checks: [
       {
         name: "good-image-vs-alone",

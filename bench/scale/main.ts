@@ -1,6 +1,4 @@
 // A process of simulated agents. It runs inside the sandbox's network, and does what its parent says.
-import { setPriority } from "node:os";
-
 import { agentMetrics } from "#agent/metrics.ts";
 import { systemClock } from "#async/clock.ts";
 import { jsonLog, type Log } from "#telemetry/log.ts";
@@ -26,8 +24,6 @@ const metrics = agentMetrics(new Registry());
 const log = complaintsOnly(jsonLog({ level: "warn", write: (line) => process.stderr.write(line) }));
 let configuration: Configuration | undefined;
 
-// Agents have processors of their own on a thousand nodes; here the API server comes first.
-setPriority(10);
 process.on("message", (message) => void answer(message));
 process.once("disconnect", () => process.exit()); // Our parent is gone, and with it our purpose.
 

@@ -10,7 +10,7 @@ export interface ScaleOptions {
   tags: number;
   /** Processes that the agents are spread over. */
   processes: number;
-  /** Mean time of a pull, in milliseconds. */
+  /** Mean time of a pull, in milliseconds: two cores have to do the agents' work and the API server's. */
   pullMs: number;
   /** How long is measured idle, in seconds. */
   idleSeconds: number;
@@ -26,7 +26,7 @@ const defaults: Readonly<ScaleOptions> = {
   images: 20,
   tags: 5,
   processes: 4,
-  pullMs: 4_000,
+  pullMs: 8_000,
   idleSeconds: 120,
   nodeImages: 0,
   rotations: 1,

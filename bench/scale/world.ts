@@ -233,7 +233,8 @@ export class World implements AsyncDisposable {
 
   async #progress(): Promise<string> {
     const { ready, pulls, reportWrites } = await this.fleet.figures({ signal: this.signal });
+    const there = this.agentPods().length;
     const right = this.rightStatuses();
-    return `${ready} agents ready, ${pulls} pulls, ${reportWrites} reports, ${right} statuses right`;
+    return `${there} pods and ${ready} agents ready, ${pulls} pulls, ${reportWrites} reports, ${right} statuses right`;
   }
 }

@@ -120,6 +120,7 @@ describe("a pull that fails", () => {
 
     await world.clock.advance(20_000);
     assert.equal(runtime.pulls.length, 3);
+    await world.clock.advance(2_000); // News of failures waits for company.
     const { state, reason, message, attempts } = world.reported(x) ?? {};
     assert.deepEqual(
       { state, reason, message, attempts },

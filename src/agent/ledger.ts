@@ -103,13 +103,16 @@ export class Ledger {
     }
   }
 
-  /** Remembers how an image is doing now. That it is there, or has failed for good, is urgent news. */
+  /**
+   * Remembers how an image is doing now. That it is there is urgent news. Failures are not: many bad
+   * names of one Image would use up the turns that the news of others' images needs.
+   */
   set(image: TrackedImage): void {
     const { log, onChange } = this.#options;
     const before = this.#tracked.get(image.reference);
     if (image === before) return;
     this.#tracked.set(image.reference, image);
-    onChange({ isUrgent: image.state !== before?.state && image.state !== "pending" });
+    onChange({ isUrgent: image.state === "available" && before?.state !== "available" });
     if (before?.state === "available" && image.removals > before.removals) {
       log.info("image was removed from the node", { image: image.reference });
     }

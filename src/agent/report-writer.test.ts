@@ -132,6 +132,18 @@ describe("ReportWriter", () => {
     assert.ok(bench.plans.length <= 33, `${bench.plans.length} writes`);
   });
 
+  test("writes at once what is urgent, however much there is that can wait", async (t) => {
+    const bench = await Bench.start(t);
+    for (let second = 0; second < 20; second++) {
+      await bench.want(aReport(`${second}`));
+      await bench.clock.advance(1_000);
+    }
+    assert.ok(bench.plans.length <= 10, `${bench.plans.length} writes`);
+    await bench.want(aReport("there"), urgent);
+
+    assert.equal(bench.plans.at(-1), "there");
+  });
+
   test("tries on while the API server is away, and then writes only the newest", async (t) => {
     const bench = await Bench.start(t);
     bench.store.fail();

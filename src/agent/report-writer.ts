@@ -14,9 +14,9 @@ import type { ReportStore } from "./report-store.ts";
 import { Wake } from "./wake.ts";
 
 /** A few images that are done within seconds are told at once each; a hundred of them together. */
-const rate = { capacity: 3, refillMs: 2_000 };
+const urgentRate = { capacity: 3, refillMs: 2_000 };
 
-/** How long news that can wait waits for company. */
+/** How long news that can wait waits for company, and so how far apart such writes are. */
 const gatherMs = 2_000;
 
 /** A report has to be right 15 s after the API server is back. */
@@ -54,7 +54,8 @@ interface Stored {
 
 /**
  * Keeps the NodeReport equal to the newest truth, with as few writes as may be: none if it is equal
- * already, at most one every two seconds for long, the first few at once if they are urgent.
+ * already, at most one every two seconds for long, the first few at once if they are urgent. News
+ * that can wait is bounded by itself: however much there is of it, what is urgent does not wait for it.
  *
  * It hears of the report by a watch, too: what somebody else changed or deleted is written again.
  * Its own writes come back that way, sometimes before they are answered, and are told by the version
@@ -62,7 +63,7 @@ interface Stored {
  */
 export class ReportWriter {
   readonly #options: ReportWriterOptions;
-  readonly #bucket: TokenBucket;
+  readonly #urgentTurns: TokenBucket;
   readonly #news: Wake;
   readonly #urgentNews: Wake;
   #stored: Stored | undefined;
@@ -71,7 +72,7 @@ export class ReportWriter {
   constructor(options: ReportWriterOptions) {
     const { clock } = options;
     this.#options = options;
-    this.#bucket = new TokenBucket({ ...rate, clock });
+    this.#urgentTurns = new TokenBucket({ ...urgentRate, clock });
     this.#news = new Wake(clock);
     this.#urgentNews = new Wake(clock);
   }
@@ -100,9 +101,9 @@ export class ReportWriter {
     try {
       for (;;) {
         await this.#news.wait({ signal });
-        await this.#urgentNews.wait({ signal, timeoutMs: gatherMs });
+        const isUrgent = await this.#urgentNews.wait({ signal, timeoutMs: gatherMs });
         if (this.#isRight()) continue;
-        await this.#bucket.take({ signal });
+        if (isUrgent) await this.#urgentTurns.take({ signal });
         await this.#untilDone(() => this.#write({ signal }), signal);
       }
     } catch (error) {

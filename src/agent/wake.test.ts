@@ -10,7 +10,7 @@ describe("Wake", () => {
     const waited = wake.wait({ signal });
     wake.notify();
 
-    await waited;
+    assert.equal(await waited, true);
   });
 
   test("remembers one notification, however many there were", async ({ signal }) => {
@@ -21,11 +21,11 @@ describe("Wake", () => {
     await wake.wait({ signal });
 
     let isAwake = false;
-    const waited = wake.wait({ signal, timeoutMs: 10 }).then(() => (isAwake = true));
+    const waited = wake.wait({ signal, timeoutMs: 10 }).finally(() => (isAwake = true));
     await clock.advance(9);
     assert.equal(isAwake, false);
     await clock.advance(1);
-    await waited;
+    assert.equal(await waited, false);
   });
 
   test("leaves no sleep behind", async ({ signal }) => {

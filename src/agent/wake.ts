@@ -23,6 +23,7 @@ export class Wake {
   /**
    * Waits until notified, or for `timeoutMs`.
    *
+   * @returns whether it was notified.
    * @throws the signal's reason, if aborted.
    */
   async wait({
@@ -31,11 +32,13 @@ export class Wake {
   }: {
     signal: AbortSignal;
     timeoutMs?: number | undefined;
-  }): Promise<void> {
+  }): Promise<boolean> {
     signal.throwIfAborted();
     if (!this.#isNotified) await this.#sleep(signal, timeoutMs);
     signal.throwIfAborted();
+    const isNotified = this.#isNotified;
     this.#isNotified = false;
+    return isNotified;
   }
 
   async #sleep(signal: AbortSignal, timeoutMs: number | undefined): Promise<void> {
