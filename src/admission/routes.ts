@@ -18,7 +18,7 @@ import {
  * An API server takes requests of 3 MiB; a review may hold the object, the one before, and a frame.
  * The server that these routes are served by needs as much.
  */
-export const maxReviewBytes = 8 << 20;
+export const maxReviewBytes = 7 << 20;
 
 /** Within the webhook's `timeoutSeconds`, for an answer that comes later is none. */
 const timeoutMs = 4_000;

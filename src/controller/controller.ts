@@ -33,6 +33,9 @@ const backoff = { minMs: 200, maxMs: 60_000 };
 /** Changes of a node's labels that come within this time go together. */
 const patchIntervalMs = 2_000;
 
+/** Most logins that are tried at a registry for one question, as agents do for one pull. */
+const maxLogins = 8;
+
 export interface ControllerSettings {
   readonly statusIntervalMs: number;
   readonly newNodeGraceMs: number;
@@ -145,7 +148,8 @@ export class Controller implements Disposable {
       images,
       loginsFor: (image, repository) => {
         const { namespace = "" } = image.metadata;
-        return loginsFor(repository, pullSecrets.entriesFor(namespace, secretNamesOf(image)));
+        const entries = pullSecrets.entriesFor(namespace, secretNamesOf(image));
+        return loginsFor(repository, entries).slice(0, maxLogins);
       },
       platforms: () => new Set(nodes.list().map(platformOf)),
       onFound: (key, afterMs) => imageQueue.addAfter(key, afterMs),

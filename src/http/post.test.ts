@@ -48,6 +48,26 @@ describe("a route for POST", () => {
     assert.deepEqual(await response.json(), { body: { a: [1] }, as: "Bearer x" });
   });
 
+  // A stranger's bodies would fill the memory, and take seconds to parse.
+  test("asks who sends before it reads what is sent", async () => {
+    let isRead = false;
+    await using server = await serving({
+      admit: async ({ authorization }) =>
+        authorization === "Bearer x" ? undefined : { status: 401, body: "who?\n" },
+      post: async () => {
+        isRead = true;
+        return { body: "read" };
+      },
+    });
+    const head = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    const refused = await exchange(server, `${head}content-length: 900\r\n\r\n{`);
+    assert.match(refused, /^HTTP\/1\.1 401 [^]*who\?\n$/);
+    assert.equal(isRead, false);
+
+    const headers = { ...json, authorization: "Bearer x" };
+    assert.equal(await (await send(server, { headers, body: "{}" })).text(), "read");
+  });
+
   test("gets a body of unknown length, as long as it is not too large", async () => {
     await using server = await serving(echo);
     const head = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";

@@ -7,6 +7,7 @@ import type {
 
 import type { Log } from "#telemetry/log.ts";
 import { BodyTooLargeError, readBody } from "./body.ts";
+import { ByteBudget, OverBudgetError } from "./byte-budget.ts";
 
 /** What a route answers. */
 export interface Reply {
@@ -35,6 +36,8 @@ export type PostRoute = (request: PostRequest) => Promise<Reply>;
 
 /** A route for POST, with its limits. */
 export interface PostEntry {
+  /** Looks at who asks before anything of the body is read. @returns the refusal, if it is one. */
+  readonly admit?: (headers: IncomingHttpHeaders) => Promise<Reply | undefined>;
   readonly post: PostRoute;
   /** The largest body, in bytes. The server's own limit applies as well. */
   readonly maxBodyBytes?: number;
@@ -46,6 +49,12 @@ export interface PostEntry {
 export type Routes = Readonly<Record<string, GetRoute | PostEntry>>;
 
 const defaultMaxBodyBytes = 1 << 20;
+
+/** Bodies of all connections that are being read. */
+const maxBytesInFlight = 64 << 20;
+
+/** Objects and lists in a body. More take seconds to parse, while everybody else waits. */
+const maxBrackets = 100_000;
 const defaultTimeoutMs = 10_000;
 
 /**
@@ -53,13 +62,15 @@ const defaultTimeoutMs = 10_000;
  * nothing of it but the status 500.
  */
 export function router(routes: Routes, log: Log): RequestListener {
+  const budget = new ByteBudget(maxBytesInFlight);
+
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<Reply> {
     const { method, url = "" } = request;
     const [path = ""] = url.split("?", 1);
     const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
     if (!route) return { status: 404, body: "not found\n" };
     try {
-      if (typeof route !== "function") return await post(route, request, response);
+      if (typeof route !== "function") return await post(route, request, response, budget);
       if (method === "GET" || method === "HEAD") return await route();
       return { status: 405, body: `only ${readMethods}\n` };
     } catch (error) {
@@ -103,9 +114,10 @@ class Refusal extends Error {
 }
 
 async function post(
-  { post, maxBodyBytes = defaultMaxBodyBytes, timeoutMs = defaultTimeoutMs }: PostEntry,
+  { admit, post, maxBodyBytes = defaultMaxBodyBytes, timeoutMs = defaultTimeoutMs }: PostEntry,
   request: IncomingMessage,
   response: ServerResponse,
+  budget: ByteBudget,
 ): Promise<Reply> {
   const { method, headers } = request;
   if (method !== "POST") throw new Refusal(405, "only POST");
@@ -119,30 +131,44 @@ async function post(
   const leave = (): void => stop.abort(new Error("The client has left"));
   response.once("close", leave);
   try {
-    const answered = readJson(request, maxBodyBytes).then((body) =>
-      post({ body, headers, signal: stop.signal }),
-    );
-    return await Promise.race([answered, late.promise]);
+    const answer = async (): Promise<Reply> => {
+      const refused = await admit?.(headers);
+      if (refused) return refused;
+      const body = await readJson(request, { maxBodyBytes, budget });
+      return post({ body, headers, signal: stop.signal });
+    };
+    return await Promise.race([answer(), late.promise]);
   } finally {
     clearTimeout(timer);
     response.off("close", leave);
   }
 }
 
-async function readJson(request: IncomingMessage, maxBodyBytes: number): Promise<unknown> {
+async function readJson(
+  request: IncomingMessage,
+  { maxBodyBytes, budget }: { maxBodyBytes: number; budget: ByteBudget },
+): Promise<unknown> {
   let text: string;
+  using share = budget.open();
   try {
     // The connection is still needed, to tell what is wrong.
-    text = await readBody(request.iterator({ destroyOnReturn: false }), maxBodyBytes);
+    const chunks = share.count(request.iterator({ destroyOnReturn: false }));
+    text = await readBody(chunks, maxBodyBytes);
   } catch (error) {
+    if (error instanceof OverBudgetError) throw new Refusal(503, "too many bodies, try again");
     if (!(error instanceof BodyTooLargeError)) throw new Refusal(400, "the body ended early");
     throw new Refusal(413, error.message);
   }
+  if (countBrackets(text) > maxBrackets) throw new Refusal(413, "the body nests too much");
   try {
     return JSON.parse(text) as unknown;
   } catch {
     throw new Refusal(400, "the body must be JSON");
   }
+}
+
+function countBrackets(text: string): number {
+  return text.match(/[[{]/g)?.length ?? 0;
 }
 
 function isJson({ "content-type": type = "" }: IncomingHttpHeaders): boolean {

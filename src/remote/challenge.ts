@@ -10,7 +10,7 @@ export interface Challenge {
 const maxHeaderLength = 8_192;
 
 /** A word, and what is given for it if it is a parameter. */
-const part = /[\s,]*([\w!#$%&'*+.^`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?/y;
+const part = /([\w!#$%&'*+.^`|~-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*)))?/y;
 
 /**
  * Parses a `WWW-Authenticate` header with any number of challenges. What is no challenge is left
@@ -20,6 +20,11 @@ export function parseChallenges(header: string): Challenge[] {
   const text = header.slice(0, maxHeaderLength);
   const challenges: { scheme: string; parameters: Map<string, string> }[] = [];
   for (let position = 0; position < text.length;) {
+    // Apart from the pattern, which would begin anew at each of many commas.
+    if (/[\s,]/.test(text.charAt(position))) {
+      position++;
+      continue;
+    }
     part.lastIndex = position;
     const [whole, word = "", quoted, plain] = part.exec(text) ?? [];
     if (whole === undefined) {

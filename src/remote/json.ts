@@ -1,7 +1,14 @@
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** Parses JSON from outside; `undefined` if it is none. A syntax error would quote the text. */
+/** Objects and lists in an answer. A real one has a few thousand; many more take seconds to parse. */
+const maxBrackets = 50_000;
+
+/**
+ * Parses JSON from outside; `undefined` if it is none, or nests more than any real answer. A syntax error
+ * would quote the text.
+ */
 export function parseJson(text: string): unknown {
+  if ((text.match(/[[{]/g)?.length ?? 0) > maxBrackets) return undefined;
   try {
     return JSON.parse(text);
   } catch {

@@ -185,6 +185,15 @@ function placesFor(repository: string, places: readonly string[]): string[] {
   );
 }
 
+test("a login that would fill an answer to an agent is left out, and told without its text", () => {
+  const auth = { username: "anna", password: "p".repeat(5_000) };
+  const { entries, problems } = parsePullSecret(dockerConfig({ "one.test": auth }));
+
+  assert.deepEqual(entries, []);
+  assert.match(problems.join(), /at most 4096 characters/);
+  assert.doesNotMatch(problems.join(), /ppp/);
+});
+
 describe("loginsFor()", () => {
   const table: Record<string, [repository: string, places: string[], wanted: string[]]> = {
     "gives the longest path first": [

@@ -118,9 +118,14 @@ function parsePlace(name: string): Pick<KeyringEntry, "registry" | "path"> | str
   return { registry, path: path.split("/").filter(Boolean).join("/") };
 }
 
+/** Room for a cloud's key file or token. With more, a few logins would fill an answer to an agent. */
+const maxSecretLength = 4_096;
+const tooLong = `must have a login of at most ${maxSecretLength} characters`;
+
 function parseLogin(auth: unknown): Login | string {
   if (!isJsonObject(auth)) return "must be an object";
   const identityToken = textOf(auth["identitytoken"]);
+  if (identityToken.length > maxSecretLength) return tooLong;
   if (identityToken !== "") return { identityToken };
   const encoded = textOf(auth["auth"]).trim();
   if (encoded === "") return passwordLogin(textOf(auth["username"]), textOf(auth["password"]));
@@ -133,6 +138,7 @@ function parseLogin(auth: unknown): Login | string {
 
 function passwordLogin(username: string, password: string): Login | string {
   if (username === "" || password === "") return "must have a user name and a password";
+  if (username.length + password.length > maxSecretLength) return tooLong;
   // RFC 7617, 2: the registry would take the rest for the beginning of the password.
   if (username.includes(":")) return 'must have a user name without ":"';
   return { username, password };

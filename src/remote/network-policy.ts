@@ -14,24 +14,29 @@ export interface NetworkPolicyOptions {
 }
 
 /**
- * What nobody's image lies behind: this machine, the link (with the metadata services of clouds at
- * 169.254.169.254 and fd00:ec2::254), and what is no single host's address.
+ * What nobody's image lies behind: this machine, the link, the metadata services of clouds (AWS, GCP,
+ * Azure, Alibaba, Oracle, Scaleway), and what is no single host's address.
  */
 const alwaysDenied = [
   "0.0.0.0/8",
   "127.0.0.0/8",
+  "100.100.100.200/32",
+  "168.63.129.16/32",
   "169.254.0.0/16",
+  "192.0.0.192/32",
   "224.0.0.0/4",
   "255.255.255.255/32",
   "::/128",
   "::1/128",
+  "fd00:42::42/128",
   "fd00:ec2::254/128",
+  "fd20:ce::254/128",
   "fe80::/10",
   "ff00::/8",
 ] as const;
 
 /** Prefixes under which an IPv6 address stands for the IPv4 address in its last 32 bits. */
-const embeddings = ["::", "::ffff:", "64:ff9b::"] as const;
+const embeddings = ["::", "::ffff:", "::ffff:0:", "64:ff9b::"] as const;
 
 /**
  * Makes a policy that denies loopback, link-local, metadata, unspecified and multicast addresses, and

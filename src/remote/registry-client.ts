@@ -70,7 +70,7 @@ export interface PlatformSize {
 const maxManifestBytes = 4 << 20;
 
 /** Room for 10,000 tags, and for what some registries add to them. */
-const maxTagPageBytes = 8 << 20;
+const maxTagPageBytes = 2 << 20;
 
 const tagsPerPage = 1_000;
 

@@ -119,6 +119,8 @@ const maxPatternChars = 256;
 
 function patternProblem(value: string): string | undefined {
   if (value.length > maxPatternChars) return `must have at most ${maxPatternChars} characters`;
+  // Before it is compiled, which is what takes the time.
+  if (repetitionsIn(value) > maxPatternSteps) return "must be simpler: it repeats too much";
   try {
     const isSmall = compile(value).programSize() <= maxPatternSteps;
     return isSmall ? undefined : "must be simpler: it repeats too much";
@@ -126,6 +128,12 @@ function patternProblem(value: string): string | undefined {
     if (!(error instanceof RE2JSSyntaxException)) throw error;
     return `must be a regular expression in RE2's syntax (${error.getDescription()})`;
   }
+}
+
+/** At most how often the innermost part is repeated, if each count stands within the one before. */
+function repetitionsIn(pattern: string): number {
+  const counts = pattern.matchAll(/\{(\d+)(?:,(\d*))?\}/g);
+  return counts.reduce((product, [, min, max]) => product * Math.max(1, Number(max || min)), 1);
 }
 
 function compile(pattern: string): RE2JS {

@@ -39,7 +39,8 @@ interface World {
   images?: readonly Image[];
   plans?: readonly ImagePlan[];
   caller?: Caller;
-  isRead?: boolean;
+  /** Whether the Secrets of a namespace were read. */
+  isRead?: (namespace: string) => boolean;
   hasSynced?: boolean;
 }
 
@@ -55,7 +56,7 @@ function world({
   images = [wants("team", "pull")],
   plans = images.map(planFor),
   caller = { node: "node1" },
-  isRead = true,
+  isRead = () => true,
   hasSynced = true,
 }: World = {}): { post: (body: unknown) => Promise<Reply>; lines: string[] } {
   const lines: string[] = [];
@@ -71,7 +72,7 @@ function world({
     secrets: {
       entriesFor: (namespace, names) =>
         names.flatMap((name) => entries[`${namespace}/${name}`] ?? []),
-      revisionOf: () => (isRead ? "1" : undefined),
+      revisionOf: (namespace) => (isRead(namespace) ? "1" : undefined),
     },
     hasSynced: () => hasSynced,
     log: jsonLog({ level: "debug", write: (line) => lines.push(line) }),
@@ -138,11 +139,22 @@ describe("POST /v1/credentials", () => {
     });
   }
 
+  test("lets a Secret of one namespace that is being read keep no other one's login", async () => {
+    const images = [wants("team", "pull"), wants("others", "pull")];
+    const { status, body } = await world({
+      images,
+      isRead: (namespace) => namespace === "team",
+    }).post({ references: [app] });
+
+    assert.equal(status ?? 200, 200);
+    assert.match(body, /secret-reef/);
+  });
+
   test("says 503 until the caches are filled and the Secrets are read", async () => {
-    for (const options of [{ hasSynced: false }, { isRead: false }]) {
+    for (const options of [{ hasSynced: false }, { isRead: () => false }]) {
       assert.equal((await world(options).post({ references: [app] })).status, 503);
     }
-    assert.deepEqual(await loginsOf({ isRead: false }, ["two.test/a/app:1"]), []);
+    assert.deepEqual(await loginsOf({ isRead: () => false }, ["two.test/a/app:1"]), []);
   });
 
   test("refuses whom it does not know, with the status of the review", async () => {

@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from "node:http";
+
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Image } from "#api/v1/image.ts";
 import { isPlanOf } from "#controller/image/plan.ts";
@@ -7,7 +9,7 @@ import { formatKey, keyOf } from "#kube/key.ts";
 import type { Lister } from "#kube/lister.ts";
 import { isJsonObject } from "#kube/shape.ts";
 import type { Node } from "#kube/types.ts";
-import { InvalidReferenceError, parseReference } from "#oci/reference.ts";
+import { InvalidReferenceError, normalizeReference, parseReference } from "#oci/reference.ts";
 import type { Log } from "#telemetry/log.ts";
 import { loginsOnNode, plansAsking, type AskingPlan } from "./logins.ts";
 import type { SecretWatch } from "./secret-watch.ts";
@@ -47,42 +49,62 @@ export function credentialsRoutes(deps: CredentialsDeps): Routes {
     if ("status" in caller) return { status: caller.status, body: `${caller.message}\n` };
     const references = parseReferences(body);
     if (typeof references === "string") return { status: 400, body: `${references}\n` };
-    const asking = askingPlans(references, caller.node, deps);
-    if (!asking) return { status: 503, body: "not everything is read yet, try again\n" };
-    const logins = loginsOnNode(references, asking);
+    const found = askingPlans(references, caller.node, deps);
+    const logins = found && loginsOnNode(references, found.asking);
+    const known = new Set(logins?.map(({ reference }) => reference));
+    const isMissing = (reference: string): boolean =>
+      !known.has(reference) && (found?.unread.has(normalizeReference(reference)) ?? true);
+    if (!logins || references.some(isMissing)) {
+      return { status: 503, body: "not everything is read yet, try again\n" };
+    }
     const fields = { node: caller.node, references: references.length, logins: logins.length };
     log.info("credentials asked for", fields);
     return { contentType: "application/json", body: JSON.stringify({ logins }) };
   }
 
-  const entry: PostEntry = { post, maxBodyBytes, timeoutMs };
+  /** A stranger's body is not even read. The verdict is remembered for what follows. */
+  async function admit({ authorization }: IncomingHttpHeaders): Promise<Reply | undefined> {
+    const caller = await reviewer.identify(authorization);
+    return "status" in caller ? { status: caller.status, body: `${caller.message}\n` } : undefined;
+  }
+
+  const entry: PostEntry = { admit, post, maxBodyBytes, timeoutMs };
   return { "/v1/credentials": entry };
 }
 
-/** @returns `undefined` if it cannot be told yet. */
+/**
+ * What Images ask for on the node, and references of which some Secret is still being read.
+ *
+ * @returns `undefined` if it cannot be told yet.
+ */
 function askingPlans(
   references: readonly string[],
   node: string,
   { hasSynced, plans, images, nodes, secrets }: CredentialsDeps,
-): AskingPlan[] | undefined {
+): { asking: AskingPlan[]; unread: ReadonlySet<string> } | undefined {
   if (!hasSynced()) return undefined;
   const labels = nodes.get(node)?.metadata.labels;
-  if (!labels) return [];
+  if (!labels) return { asking: [], unread: new Set() };
   const asking: AskingPlan[] = [];
+  const unread: string[] = [];
   for (const plan of plansAsking(references, labels, plans.list())) {
     const image = images.get(formatKey(keyOf(plan)));
     // A plan that outlived its Image asks for nothing any more.
     if (!image || !isPlanOf(plan, image)) continue;
     const { namespace = "" } = image.metadata;
     const names = secretNamesOf(image);
-    if (secrets.revisionOf(namespace, names) === undefined) return undefined;
+    // One namespace's Secret that is being read keeps no login of another one waiting.
+    if (secrets.revisionOf(namespace, names) === undefined) {
+      unread.push(...plan.spec.images.map(({ reference }) => reference));
+      continue;
+    }
     asking.push({
       namespace,
       references: new Set(plan.spec.images.map(({ reference }) => reference)),
       entries: secrets.entriesFor(namespace, names),
     });
   }
-  return asking;
+  return { asking, unread: new Set(unread) };
 }
 
 /** @returns what is wrong, if it is. */

@@ -57,10 +57,8 @@ export function loginsOnNode(
     const repository = parseReference(reference);
     const plans = asking.filter((plan) => plan.references.has(normal));
     const byNamespace = [...Map.groupBy(plans, ({ namespace }) => namespace).values()].map((its) =>
-      loginsFor(
-        repository,
-        its.flatMap(({ entries }) => entries),
-      ),
+      // Images of a namespace mostly name the same Secrets: each of their logins once.
+      loginsFor(repository, [...new Set(its.flatMap(({ entries }) => entries))]),
     );
     const { registry } = repository;
     return inTurns(byNamespace).map((login) => ({ reference, registry, login }));

@@ -46,7 +46,7 @@ export class SecretWatch implements AsyncDisposable {
     this.#pool = new WatchPool(connect);
     this.#deps = { client: this.#pool, clock, log, ...(random && { random }) };
     this.#maxSecrets = options.maxSecrets ?? 1_000;
-    this.#maxPerNamespace = options.maxPerNamespace ?? 100;
+    this.#maxPerNamespace = options.maxPerNamespace ?? 32;
     this.#images = options.images.onChange(({ type, key, object }) => {
       this.#setNamed(key, type === "deleted" ? new Set() : keysOf(object));
     });

@@ -81,6 +81,10 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
       log.info("ImagePlan written", nameOf(image));
       return settled; // It comes back by the watch, is counted, and leads here again.
     }
+    if (outcome === "waits") {
+      const { requeueAfterMs = gatherMs } = await writeStatus(key, image, planned, { signal });
+      return { requeueAfterMs: Math.min(requeueAfterMs, gatherMs) };
+    }
     if (outcome === "ignored") log.warn("the API server keeps less of the plan", nameOf(image));
     return writeStatus(key, image, planned, { signal });
   };
@@ -124,22 +128,21 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
 
   /**
    * Brings the plan up to date. `ignored` is a write that changed nothing: the CRD is older than this
-   * controller, and what it does not know is dropped.
+   * controller, and what it does not know is dropped. What `waits` is written a few seconds later.
    */
   async function ensurePlan(
     key: string,
     image: Image,
     planned: Planned,
     { signal }: Scope,
-  ): Promise<"right" | "written" | "ignored"> {
+  ): Promise<"right" | "written" | "ignored" | "waits"> {
     const { client, plans } = deps;
     const plan = plans.get(image.metadata);
     const wanted = planObject(image, storableSpec(planned));
     const nowMs = deps.clock.now().getTime();
     if (plan && isPlanOf(plan, image)) {
-      if (isDeepStrictEqual(plan.spec, wanted.spec) || mayWait(key, plan, wanted, nowMs)) {
-        return "right";
-      }
+      if (isDeepStrictEqual(plan.spec, wanted.spec)) return "right";
+      if (mayWait(key, plan, wanted, nowMs)) return "waits";
       const { resourceVersion = "" } = plan.metadata;
       const metadata = { ...wanted.metadata, resourceVersion };
       plannedAtMs.set(key, nowMs);
@@ -153,10 +156,15 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
     return "written";
   }
 
-  /** Whether nothing differs but what registries told, while more of it is soon to come. */
+  /**
+   * Whether nothing differs but what registries told, while more of it is soon to come, or the revision
+   * of Secrets, which somebody may change many times a second: every write goes to every agent.
+   */
   function mayWait(key: string, plan: ImagePlan, wanted: ImagePlan, nowMs: number): boolean {
     const sinceMs = nowMs - (plannedAtMs.get(key) ?? -Infinity);
-    if (!deps.resolver.isOpen(key) || sinceMs < 0 || sinceMs >= gatherMs) return false;
+    if (sinceMs < 0 || sinceMs >= gatherMs) return false;
+    const isSameRevision = plan.spec.pullSecretsRevision === wanted.spec.pullSecretsRevision;
+    if (isSameRevision && !deps.resolver.isOpen(key)) return false;
     return isDeepStrictEqual(withoutFindings(plan.spec), withoutFindings(wanted.spec));
   }
 
@@ -226,9 +234,13 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
   }
 }
 
-/** A plan without what registries told. */
-function withoutFindings(spec: ImagePlanSpec): ImagePlanSpec {
-  return { ...spec, images: spec.images.map(({ reference }) => ({ reference })) };
+/** A plan without what registries told and what Secrets became. */
+function withoutFindings({
+  pullSecretsRevision,
+  ...spec
+}: ImagePlanSpec): Omit<ImagePlanSpec, "pullSecretsRevision"> & { hasSecrets: boolean } {
+  const images = spec.images.map(({ reference }) => ({ reference }));
+  return { ...spec, images, hasSecrets: pullSecretsRevision !== undefined };
 }
 
 /** Whether an Image was there before another one. */

@@ -1,3 +1,5 @@
+import type { IncomingHttpHeaders } from "node:http";
+
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { TokenReviewer } from "#controller/credentials/token-review.ts";
 import type { PostEntry, PostRequest, Reply, Routes } from "#http/router.ts";
@@ -70,7 +72,13 @@ export function slotsRoutes(deps: SlotsDeps): Routes {
     }
   }
 
-  const entry: PostEntry = { post, maxBodyBytes, timeoutMs };
+  /** A stranger's body is not even read. The verdict is remembered for what follows. */
+  async function admit({ authorization }: IncomingHttpHeaders): Promise<Reply | undefined> {
+    const caller = await reviewer.identify(authorization);
+    return "status" in caller ? { status: caller.status, body: `${caller.message}\n` } : undefined;
+  }
+
+  const entry: PostEntry = { admit, post, maxBodyBytes, timeoutMs };
   return { [path]: entry };
 }
 
