@@ -122,11 +122,11 @@ export class Ledger {
   requests(): PullRequest[] {
     const requests: PullRequest[] = [];
     for (const image of this.#tracked.values()) {
-      const { reference, state, attempts, postponements, dueMs, outdated } = image;
+      const { reference, state, attempts, dueMs, outdated } = image;
       const owed = this.#owed.images.get(reference);
       if (!owed || (state === "available" && !outdated)) continue;
       const { host, namespaces, priority } = owed;
-      const isRetry = attempts > 0 || postponements > 0;
+      const isRetry = attempts > 0; // What merely waited holds nothing up.
       requests.push({ reference, host, namespaces, priority, isRetry, dueMs });
     }
     return requests;

@@ -128,7 +128,10 @@ function owed(reference: string, { registry, digest }: Reference, wishes: Wish[]
   );
   const keysOf = (field: "pullSecretsRevision" | "maxConcurrentNodes"): string[] =>
     wishes.filter(({ spec }) => spec[field] !== undefined).map(({ key }) => key);
-  const expected = ranked.find(({ planned }) => planned.digest !== undefined)?.planned.digest;
+  const followers = wishes.filter(followsTag);
+  const expecting = followers.length > 0 ? ranked.filter(followsTag) : ranked;
+  const expected = expecting.find(({ planned }) => planned.digest !== undefined)?.planned.digest;
+  const isBounded = wishes.every(({ spec }) => spec.maxConcurrentNodes !== undefined);
   const isByTag = digest === undefined;
   return {
     reference,
@@ -138,9 +141,10 @@ function owed(reference: string, { registry, digest }: Reference, wishes: Wish[]
     version: wishes.map(({ version }) => version).join(" "),
     ...(isByTag && expected !== undefined && { digest: expected }),
     sizes: ranked.find(({ planned }) => planned.sizes !== undefined)?.planned.sizes ?? [],
-    followsTag: isByTag && wishes.some(followsTag),
+    followsTag: isByTag && followers.length > 0,
     loginPlans: keysOf("pullSecretsRevision"),
-    slotPlans: keysOf("maxConcurrentNodes"),
+    // A bound is its author's own: it holds up nobody who set none.
+    slotPlans: isBounded ? keysOf("maxConcurrentNodes") : [],
   };
 }
 

@@ -81,25 +81,20 @@ export class Puller {
     const { reference } = image;
     const { disk } = this.#deps;
     const needBytes = disk ? neededBytes(image, attempt.node, disk.policy) : 0;
+    const { signal } = attempt;
+    const space = needBytes > 0 ? await disk?.source.space({ signal }) : undefined;
+    // Nothing is awaited from here until the claim: what does not fit takes nothing from others.
     const othersBytes = this.#claims.values().reduce((sum, bytes) => sum + bytes, 0);
-    this.#claims.set(reference, needBytes); // Before anything is awaited: pulls begin together.
-    try {
-      const lack = await this.#lackOf({ needBytes, othersBytes }, attempt.signal);
-      if (lack === undefined) return await this.#pullWithLogins(image, attempt);
+    const lack = space && disk && lackOfSpace({ needBytes, othersBytes }, space, disk.policy);
+    if (lack !== undefined) {
       return this.#waits("InsufficientDisk", lack, this.#later(diskRecheckMs));
+    }
+    this.#claims.set(reference, needBytes);
+    try {
+      return await this.#pullWithLogins(image, attempt);
     } finally {
       this.#claims.delete(reference);
     }
-  }
-
-  async #lackOf(
-    bytes: { needBytes: number; othersBytes: number },
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    const { disk } = this.#deps;
-    if (!disk || bytes.needBytes === 0) return undefined;
-    const space = await disk.source.space({ signal });
-    return space && lackOfSpace(bytes, space, disk.policy);
   }
 
   async #pullWithLogins(image: OwedImage, attempt: PullAttempt): Promise<PullOutcome> {
@@ -144,9 +139,13 @@ export class Puller {
       await this.#pullGuarded(image, logins, attempt, signal);
       return { isDone: true };
     }
-    let slot: Slot | { readonly retryAfterMs: number };
+    let slot: Slot | { readonly retryAfterMs: number } = { retryAfterMs: slotRetry.maxMs };
     try {
-      slot = await slots.acquire(image.slotPlans, { signal });
+      // Whoever lets it begin first will do: none of those who bound it speaks for the others.
+      for (const plan of image.slotPlans) {
+        slot = await slots.acquire([plan], { signal });
+        if (!("retryAfterMs" in slot)) break;
+      }
     } catch {
       signal.throwIfAborted();
       const why = "the controller cannot be asked for a slot";
@@ -211,6 +210,8 @@ export class Puller {
         await runtime.pull(reference, { ...(credentials && { credentials }), timeoutMs, signal });
         return;
       } catch (error) {
+        // Registries hide from strangers what they deny to a wrong login: the denial tells more.
+        if (denial !== undefined && !credentials && isOfRegistry(error)) throw denial;
         if (!isDenial(error)) throw error;
         denial ??= error;
       }
@@ -233,6 +234,13 @@ export class Puller {
     const retryAfterMs = fullJitter(postponements + 1, { ...absenceBackoff, random });
     return this.#waits(reason, message, retryAfterMs);
   }
+}
+
+/** Whether a registry's answer, rather than the node, made a pull fail. */
+function isOfRegistry(error: unknown): boolean {
+  return (
+    error instanceof PullError && error.code !== "RUNTIME_UNAVAILABLE" && error.code !== "DISK_FULL"
+  );
 }
 
 function isDenial(error: unknown): boolean {

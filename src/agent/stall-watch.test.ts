@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 
-import { RuntimeUnavailableError, UnsupportedError } from "#cri/rpc-error.ts";
+import { RpcError, RuntimeUnavailableError, UnsupportedError } from "#cri/rpc-error.ts";
 import type { Ingest } from "#cri/runtime-client.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { ManualClock } from "#test/manual-clock.ts";
@@ -13,6 +13,8 @@ const digest = (letter: string): string => `sha256:${letter.repeat(64)}`;
 class Bench {
   readonly clock = new ManualClock();
   readonly blobs = new Map<string, Buffer>();
+  /** What is no manifest, but a layer. */
+  readonly tooLarge = new Set<string>();
   ingests: Ingest[] = [];
   problem: Error | undefined;
   looks = 0;
@@ -23,7 +25,10 @@ class Bench {
         if (this.problem) throw this.problem;
         return this.ingests;
       },
-      readBlob: async (digest) => this.blobs.get(digest),
+      readBlob: async (digest) => {
+        if (this.tooLarge.has(digest)) throw new RpcError("INTERNAL", "more than one message");
+        return this.blobs.get(digest);
+      },
     },
     timeoutMs: 60_000,
     clock: this.clock,
@@ -55,6 +60,28 @@ class Bench {
 }
 
 describe("StallWatch.guard()", () => {
+  // Anybody may name the digest of a layer that is there.
+  test("follows others' downloads beside a digest that is no manifest's", async (t) => {
+    const bench = new Bench();
+    bench.tooLarge.add(digest("f"));
+    const hostile = bench.pull(t, { digest: digest("f") });
+    const good = bench.pull(t);
+    for (let second = 0; second < 120; second += 5) {
+      bench.show("layer-sha256:1", second);
+      await bench.clock.advance(5_000);
+    }
+    assert.equal(good.outcome(), "running");
+    hostile.end();
+  });
+
+  test("gives up no pull for what it could not see", async (t) => {
+    const bench = new Bench();
+    const pull = bench.pull(t);
+    bench.problem = new RpcError("PERMISSION_DENIED", "no");
+    await bench.clock.advance(300_000);
+    assert.equal(pull.outcome(), "running");
+  });
+
   test("lets a pull end, and asks the runtime no more", async (t) => {
     const bench = new Bench();
     const pull = bench.pull(t);

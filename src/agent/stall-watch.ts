@@ -95,24 +95,31 @@ export class StallWatch {
     if (nowMs - this.#lookedMs < pollMs) return true;
     this.#lookedMs = nowMs;
     try {
-      await this.#learnBlobs(signal);
       this.#progress.observe(await transfers.ingests({ signal }), clock.now().getTime());
-      return true;
     } catch (error) {
-      signal.throwIfAborted();
       this.#lookedMs = -Infinity;
+      signal.throwIfAborted();
       if (error instanceof UnsupportedError) return false;
       log.debug("downloads not seen", { error });
-      return true; // The runtime is away, and the pull's own call fails with that.
+      this.#progress.excuse(clock.now().getTime()); // What nobody saw may have come all the same.
+      return true;
     }
+    await this.#learnBlobs(signal);
+    return true;
   }
 
   async #learnBlobs(signal: AbortSignal): Promise<void> {
-    const { transfers } = this.#options;
+    const { transfers, log } = this.#options;
     for (const [pull, digest] of this.#digests) {
-      const blobs = await blobsOf(digest, (digest) => transfers.readBlob(digest, { signal }));
-      if (!blobs) continue;
-      pull.blobs = blobs;
+      try {
+        const blobs = await blobsOf(digest, (digest) => transfers.readBlob(digest, { signal }));
+        if (!blobs) continue;
+        pull.blobs = blobs;
+      } catch (error) {
+        // It is none, or too large for one. Its pull goes on unfollowed, and others' are followed.
+        signal.throwIfAborted();
+        log.debug("manifest not read", { digest, error });
+      }
       this.#digests.delete(pull);
     }
   }

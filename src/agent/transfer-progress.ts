@@ -37,6 +37,11 @@ export class TransferProgress {
     if (this.#pulls.size === 0) this.#movers.clear();
   }
 
+  /** Counts from now for every pull: nobody could see what came meanwhile. */
+  excuse(nowMs: number): void {
+    for (const pull of this.#pulls) pull.lastMs = nowMs;
+  }
+
   /** Takes note of all downloads as they are now. */
   observe(ingests: readonly Ingest[], nowMs: number): void {
     const before = this.#offsets;

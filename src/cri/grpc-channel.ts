@@ -93,12 +93,16 @@ export class GrpcChannel implements AsyncDisposable {
     const headers = { ...metadata, "grpc-timeout": grpcTimeout(timeoutMs) };
     try {
       const call = this.#start(method, request, stop.signal, headers);
-      const responses = await Array.fromAsync(call);
-      const [response] = responses;
-      if (response === undefined || responses.length > 1) {
-        throw new RpcError("INTERNAL", `${method.path} gave ${responses.length} messages, not one`);
+      let response: Response | undefined;
+      for await (const message of call) {
+        // At the second, and not at the end: there may be any number of them.
+        if (response !== undefined) {
+          throw new RpcError("INTERNAL", `${method.path} gave more than one message`);
+        }
+        response = message;
       }
-      return response;
+      if (response !== undefined) return response;
+      throw new RpcError("INTERNAL", `${method.path} gave no message`);
     } catch (error) {
       signal.throwIfAborted();
       if (error instanceof RpcError) throw error;
