@@ -104,6 +104,9 @@ describe("a pull with logins", () => {
     runtime.guard(reference, "somebody");
     const again = await pull(t, puller, image, 3);
     assert.equal(!again.isDone && again.why.reason, "NoCredentials", "a denial says nothing");
+    runtime.fail(reference, "IMAGE_NOT_FOUND");
+    const hidden = await pull(t, puller, image, 3);
+    assert.equal(!hidden.isDone && hidden.why.reason, "NoCredentials", "nor does what is hidden");
   });
 });
 
@@ -157,8 +160,20 @@ describe("a pull that needs a slot", () => {
 
     assert.equal(
       !outcome.isDone && outcome.why.message,
-      "the controller cannot be asked for a slot",
+      "the controller gave no answer about a slot",
     );
+  });
+
+  // One tenant's bound that cannot be asked about held up the other's image.
+  test("asks for the next plan's when the first cannot be asked about", async (t) => {
+    const slot = { lost: new AbortController().signal, async [Symbol.asyncDispose]() {} };
+    const acquire = async ([plan]: readonly string[]): Promise<typeof slot> => {
+      if (plan === "a/one") throw new Error("refused");
+      return slot;
+    };
+    assert.deepEqual(await pull(t, aPuller({ slots: { acquire } }).puller, image), {
+      isDone: true,
+    });
   });
 
   test("is aborted when it is lost", async (t) => {

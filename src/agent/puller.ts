@@ -107,7 +107,8 @@ export class Puller {
     try {
       return await this.#pullWithSlot(image, logins ?? [], attempt);
     } catch (error) {
-      if (!logins && isDenial(error)) return noLogins(); // Which says nothing of the logins it has.
+      // Which says nothing of the logins it has: registries hide from strangers what is private.
+      if (!logins && (isDenial(error) || isNotFound(error))) return noLogins();
       throw error;
     }
   }
@@ -139,16 +140,20 @@ export class Puller {
       await this.#pullGuarded(image, logins, attempt, signal);
       return { isDone: true };
     }
-    let slot: Slot | { readonly retryAfterMs: number } = { retryAfterMs: slotRetry.maxMs };
-    try {
-      // Whoever lets it begin first will do: none of those who bound it speaks for the others.
-      for (const plan of image.slotPlans) {
+    let slot: Slot | { readonly retryAfterMs: number } | undefined;
+    // Whoever lets it begin first will do: none of those who bound it speaks for the others, nor does
+    // one that cannot be asked about keep them from being asked.
+    for (const plan of image.slotPlans) {
+      try {
         slot = await slots.acquire([plan], { signal });
-        if (!("retryAfterMs" in slot)) break;
+      } catch {
+        signal.throwIfAborted();
+        continue;
       }
-    } catch {
-      signal.throwIfAborted();
-      const why = "the controller cannot be asked for a slot";
+      if (!("retryAfterMs" in slot)) break;
+    }
+    if (!slot) {
+      const why = "the controller gave no answer about a slot";
       return this.#awaits("WaitingForSlot", why, postponements);
     }
     if ("retryAfterMs" in slot) {
@@ -241,6 +246,10 @@ function isOfRegistry(error: unknown): boolean {
   return (
     error instanceof PullError && error.code !== "RUNTIME_UNAVAILABLE" && error.code !== "DISK_FULL"
   );
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof PullError && error.code === "IMAGE_NOT_FOUND";
 }
 
 function isDenial(error: unknown): boolean {
