@@ -321,6 +321,7 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
       "coral-controller patch events", // What happens again and again.
       "coral-controller create tokenreviews", // Private images: see credentials.test.ts.
       "coral-agent get configmaps", // The same.
+      "coral-controller get pods", // An agent that asks a replica for a slot that does not lead.
     ]);
     const requests = await readAuditLog(sandbox.layout.auditLog);
     const used = new Set(requests.map(rightOf));
