@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 
 /** One request that the API server noted in its audit log. */
 export interface AuditedRequest {

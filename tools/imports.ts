@@ -3,10 +3,11 @@
  * those of one layer do not know each other. What stands after `cmd` is not part of the product.
  */
 export const layers: readonly (readonly string[])[] = [
-  ["async", "telemetry", "oci"],
-  ["config", "lifecycle", "http", "kube", "cri", "remote"],
+  ["async", "json", "telemetry"],
+  ["oci"],
+  ["config", "lifecycle", "http", "kube", "cri", "remote", "layout"],
   ["api"],
-  ["agent", "controller", "admission"],
+  ["agent", "controller", "admission", "mirror"],
   ["cmd"],
   ["sandbox"],
   ["test"],

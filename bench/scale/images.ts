@@ -1,6 +1,6 @@
 import { openRegistry } from "#sandbox/registry-hosts.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
-import { isJsonObject, type JsonObject } from "#kube/shape.ts";
+import { isJsonObject, type JsonObject } from "#json/json.ts";
 import { inParallel } from "./in-parallel.ts";
 import { simulatedLabel } from "./nodes.ts";
 

@@ -1,5 +1,5 @@
 import type { KubeClient } from "#kube/client.ts";
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import type { Pod } from "#kube/types.ts";
 import { coralNamespace } from "#sandbox/control-plane.ts";
 import { kwokAnnotation } from "#sandbox/kwok.ts";

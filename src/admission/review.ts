@@ -1,4 +1,5 @@
-import { MalformedObjectError, requireObject, requireText, type JsonObject } from "#kube/shape.ts";
+import { type JsonObject } from "#json/json.ts";
+import { MalformedObjectError, requireObject, requireText } from "#kube/shape.ts";
 
 /** What is asked of a webhook (admission.k8s.io/v1), as far as Coral reads it. */
 export interface AdmissionRequest {

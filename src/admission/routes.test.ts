@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import { router } from "#http/router.ts";
 import { serve } from "#http/serve.ts";
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { anImage } from "#test/kinds.ts";

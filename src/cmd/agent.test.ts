@@ -10,7 +10,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, test, type TestContext } from "node:test";
 
 import { imagePlans, nodeReports } from "#api/v1/resources.ts";
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import { nodes } from "#kube/resource.ts";
 import { aNode, aPlan } from "#test/agent-world.ts";
 import { FakeApiServer } from "#test/fake-api-server.ts";

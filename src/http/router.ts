@@ -5,6 +5,7 @@ import type {
   ServerResponse,
 } from "node:http";
 
+import { countBrackets } from "#json/json.ts";
 import type { Log } from "#telemetry/log.ts";
 import { BodyTooLargeError, readBody } from "./body.ts";
 import { ByteBudget, OverBudgetError } from "./byte-budget.ts";
@@ -165,10 +166,6 @@ async function readJson(
   } catch {
     throw new Refusal(400, "the body must be JSON");
   }
-}
-
-function countBrackets(text: string): number {
-  return text.match(/[[{]/g)?.length ?? 0;
 }
 
 function isJson({ "content-type": type = "" }: IncomingHttpHeaders): boolean {

@@ -2,12 +2,12 @@ import type { Log } from "#telemetry/log.ts";
 import type { Registry } from "#telemetry/metrics.ts";
 import { readBody, readLines } from "./body.ts";
 import type { ClusterConfig } from "./cluster-config.ts";
-import { Deadline } from "./deadline.ts";
+import { Deadline } from "#async/deadline.ts";
 import { ApiError, apiError, ApiUnreachableError, watchError, type RequestName } from "./errors.ts";
 import { keyOf, type ObjectKey } from "./key.ts";
 import { requestCounter, type RequestCounter, type Verb } from "./metrics.ts";
 import { apiVersionOf, collectionPath, objectPath, type Resource } from "./resource.ts";
-import { isJsonObject } from "./shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import { defaultTiming, Transport, type Answer, type TransportTiming } from "./transport.ts";
 import type { KubeObject } from "./types.ts";
 

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 
-import { isJsonObject, type JsonObject } from "./shape.ts";
+import { isJsonObject, type JsonObject } from "#json/json.ts";
 
 /** Where a cluster's API server is, and who we are to it. Texts are PEM, not paths. */
 export interface ClusterConfig {

@@ -1,4 +1,4 @@
-import { isJsonObject } from "./shape.ts";
+import { isJsonObject } from "#json/json.ts";
 
 /** A request as errors and logs name it. The query is left out: it can be long, and says little. */
 export interface RequestName {

@@ -8,7 +8,7 @@ import { formatKey, type ObjectKey } from "./key.ts";
 import type { Lister, ListFilter } from "./lister.ts";
 import { ObjectCache, type Change } from "./object-cache.ts";
 import type { Resource } from "./resource.ts";
-import { isJsonObject, type JsonObject } from "./shape.ts";
+import { isJsonObject, type JsonObject } from "#json/json.ts";
 import type { KubeObject } from "./types.ts";
 
 /**

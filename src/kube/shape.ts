@@ -1,3 +1,4 @@
+import { isJsonObject, type JsonObject } from "#json/json.ts";
 import type { KubeObject } from "./types.ts";
 
 /** An object from outside lacks what Coral needs of it. Only a change of the object can help. */
@@ -12,13 +13,6 @@ export class MalformedObjectError extends Error {
     super(`Malformed object: "${field}" must be ${wanted}`);
     this.field = field;
   }
-}
-
-export type JsonObject = { readonly [key: string]: unknown };
-
-/** Whether a JSON value is an object, and not an array or null. */
-export function isJsonObject(value: unknown): value is JsonObject {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Checks that a value is a JSON object. */

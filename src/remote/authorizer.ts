@@ -3,7 +3,7 @@ import { hash } from "node:crypto";
 import type { Clock } from "#async/clock.ts";
 import type { Repository } from "#oci/reference.ts";
 import { parseChallenges, type Challenge } from "./challenge.ts";
-import { isJsonObject, parseJson, textOf } from "./json.ts";
+import { isJsonObject, parseJson, textOf } from "#json/json.ts";
 import type { Login } from "./keyring.ts";
 import {
   RegistryError,

@@ -1,5 +1,5 @@
 import type { Repository } from "#oci/reference.ts";
-import { isJsonObject, parseJson, textOf } from "./json.ts";
+import { isJsonObject, parseJson, textOf } from "#json/json.ts";
 
 /** What a registry is shown: told apart by `"identityToken" in login`. Never to be logged. */
 export type Login =

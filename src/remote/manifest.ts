@@ -1,5 +1,5 @@
 import { digestPattern } from "#oci/reference.ts";
-import { isJsonObject, parseJson, textOf, type JsonObject } from "./json.ts";
+import { isJsonObject, parseJson, textOf, type JsonObject } from "#json/json.ts";
 
 /** The images and indexes of OCI and Docker. Registries give what `Accept` names, or convert. */
 const imageTypes: ReadonlySet<string> = new Set([

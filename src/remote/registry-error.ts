@@ -1,4 +1,4 @@
-import { isJsonObject, parseJson, textOf } from "./json.ts";
+import { isJsonObject, parseJson, textOf } from "#json/json.ts";
 import type { Login } from "./keyring.ts";
 
 export type RegistryErrorCode =

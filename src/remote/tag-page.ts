@@ -1,5 +1,5 @@
 import { tagPattern } from "#oci/reference.ts";
-import { isJsonObject, parseJson } from "./json.ts";
+import { isJsonObject, parseJson } from "#json/json.ts";
 
 /**
  * Parses one page of a list of tags (distribution-spec, "Listing Tags"). Texts that are no tags are

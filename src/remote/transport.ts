@@ -1,6 +1,5 @@
-import { addAbortListener } from "node:events";
-
 import { Agent, request, type Dispatcher } from "undici";
+import { Deadline } from "#async/deadline.ts";
 import type { Log } from "#telemetry/log.ts";
 import { AddressNotAllowedError, guardedConnector } from "./connect.ts";
 import type { NetworkPolicy } from "./network-policy.ts";
@@ -76,11 +75,9 @@ export class Transport implements AsyncDisposable {
   async send(request: TransportRequest, { act, signal }: Scope): Promise<Answer> {
     signal.throwIfAborted();
     const { timeoutMs } = this.#options;
-    const stop = new AbortController();
-    using _following = addAbortListener(signal, () => stop.abort(signal.reason));
-    const timer = setTimeout(() => stop.abort(), timeoutMs);
+    using deadline = new Deadline(timeoutMs, signal);
     try {
-      return await this.#follow(request, { act, signal: stop.signal });
+      return await this.#follow(request, { act, signal: deadline.signal });
     } catch (cause) {
       signal.throwIfAborted();
       if (cause instanceof RegistryError) throw cause;
@@ -88,10 +85,8 @@ export class Transport implements AsyncDisposable {
         const reason = "its host has an address that Coral may not connect to";
         throw new RegistryError("NOT_ALLOWED", reason, { act, cause });
       }
-      const reason = stop.signal.aborted ? `no answer within ${timeoutMs} ms` : faultOf(cause);
+      const reason = deadline.hasPassed ? `no answer within ${timeoutMs} ms` : faultOf(cause);
       throw new RegistryError("UNREACHABLE", reason, { act, cause });
-    } finally {
-      clearTimeout(timer);
     }
   }
 

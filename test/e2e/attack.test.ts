@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import { run } from "#sandbox/command.ts";
 import { ensureSmallVariant } from "#sandbox/images/fixture-images.ts";
 import { installCoral } from "#sandbox/install-coral.ts";

@@ -7,7 +7,7 @@ import { secretNamesOf } from "#controller/image/reconciler.ts";
 import type { PostEntry, PostRequest, Reply, Routes } from "#http/router.ts";
 import { formatKey, keyOf } from "#kube/key.ts";
 import type { Lister } from "#kube/lister.ts";
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import type { Node } from "#kube/types.ts";
 import { InvalidReferenceError, normalizeReference, parseReference } from "#oci/reference.ts";
 import type { Log } from "#telemetry/log.ts";

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import type { KubeClient, RawAnswer, RawRequest } from "#kube/client.ts";
-import { isJsonObject, type JsonObject } from "#kube/shape.ts";
+import { isJsonObject, type JsonObject } from "#json/json.ts";
 import { ManualClock } from "#test/manual-clock.ts";
 import { callerOf, TokenReviewer } from "./token-review.ts";
 

@@ -3,7 +3,7 @@ import { hash } from "node:crypto";
 import type { Clock } from "#async/clock.ts";
 import { TokenBucket } from "#async/token-bucket.ts";
 import type { KubeClient } from "#kube/client.ts";
-import { isJsonObject, type JsonObject } from "#kube/shape.ts";
+import { isJsonObject, type JsonObject } from "#json/json.ts";
 
 /** What a request's token says about who sent it. */
 export type Caller =

@@ -6,7 +6,7 @@ import { fullJitter } from "#async/backoff.ts";
 import { filterTags, FilterTooSlowError } from "#api/v1/tag-filter.ts";
 import type { Clock } from "#async/clock.ts";
 
-import { Deadline } from "#kube/deadline.ts";
+import { Deadline } from "#async/deadline.ts";
 import type { Lister } from "#kube/lister.ts";
 import { settled, type Result } from "#kube/reconcile.ts";
 import { WorkQueue } from "#kube/work-queue.ts";

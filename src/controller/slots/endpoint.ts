@@ -4,7 +4,7 @@ import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { TokenReviewer } from "#controller/credentials/token-review.ts";
 import type { PostEntry, PostRequest, Reply, Routes } from "#http/router.ts";
 import type { Lister } from "#kube/lister.ts";
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import type { Node } from "#kube/types.ts";
 import type { Log } from "#telemetry/log.ts";
 import { forwardedHeader, type LeaderLink } from "./leader-link.ts";

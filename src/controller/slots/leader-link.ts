@@ -2,7 +2,7 @@ import { Agent } from "node:https";
 
 import { postJson, type JsonAnswer } from "#http/json-client.ts";
 import type { KubeClient } from "#kube/client.ts";
-import { Deadline } from "#kube/deadline.ts";
+import { Deadline } from "#async/deadline.ts";
 import { leases, pods } from "#kube/resource.ts";
 
 export interface LeaderLinkOptions {

@@ -17,7 +17,7 @@ import { KubeClient, type RawRequest } from "#kube/client.ts";
 import { Informer } from "#kube/informer.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
 import { configMaps, nodes, pods, secrets } from "#kube/resource.ts";
-import { isJsonObject } from "#kube/shape.ts";
+import { isJsonObject } from "#json/json.ts";
 import { jsonLog, silentLog } from "#telemetry/log.ts";
 import { aCertificate } from "#test/certificates.ts";
 import { FakeApiServer } from "#test/fake-api-server.ts";

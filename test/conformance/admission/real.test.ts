@@ -11,7 +11,7 @@ import { parseAllDocuments } from "yaml";
 import { images } from "#api/v1/resources.ts";
 import type { KubeClient } from "#kube/client.ts";
 import { configMaps, secrets, validatingWebhookConfigurations } from "#kube/resource.ts";
-import { isJsonObject, type JsonObject } from "#kube/shape.ts";
+import { isJsonObject, type JsonObject } from "#json/json.ts";
 import { readAuditLog } from "#sandbox/audit-log.ts";
 import { CommandError } from "#sandbox/command.ts";
 import { insideControlPlane } from "#sandbox/control-plane.ts";
