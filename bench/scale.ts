@@ -2,6 +2,7 @@ import { auditedRequests } from "#sandbox/audit-log.ts";
 import { readOptions } from "#bench/scale/options.ts";
 import { addImage, fill, restartNodes, rotateSecret, waitForLabels } from "#bench/scale/phases.ts";
 import { countRequests, RequestCounts } from "#bench/scale/requests.ts";
+import { watchedBytes } from "#bench/scale/watched.ts";
 import { World } from "#bench/scale/world.ts";
 import { readProcess } from "./processes.ts";
 import type { Bench } from "./result.ts";
@@ -27,7 +28,10 @@ export const scale: Bench = async ({ args, report, signal }) => {
   await world.span("agents", () => world.startAgents(world.agentPods()));
 
   const empty = await cpuSeconds(world);
+  const reportBytesBefore = await watchedBytes(world.client, "nodereports", { signal });
   const filled = await world.span("fill", () => fill(world));
+  const allReportBytes =
+    (await watchedBytes(world.client, "nodereports", { signal })) - reportBytesBefore;
   const full = await cpuSeconds(world);
   const secondsToRightLabels = await world.span("labels", () => waitForLabels(world));
   await world.settle(settleSeconds);
@@ -68,6 +72,7 @@ export const scale: Bench = async ({ args, report, signal }) => {
       planBytesPerNodeImage: planBytes / nodeImages,
       nodeBytesPerNodeImage: nodeBytes / nodeImages,
       reportBytesPerNodeImage: reportBytes / nodeImages,
+      controllersReportBytesPerNodeImage: (allReportBytes - reportBytes) / nodeImages,
       refusedRequests: sum(toFill.map(({ refused }) => refused)),
       controllersCpuSecondsToFill: full.controllers - empty.controllers,
       apiServerCpuSecondsToFill: full.apiServer - empty.apiServer,

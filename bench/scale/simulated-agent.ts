@@ -1,9 +1,9 @@
 import { Agent } from "#agent/agent.ts";
 import type { AgentMetrics } from "#agent/metrics.ts";
 import { ControllerClient } from "#agent/controller-client.ts";
-import { clusterReportStore, type ReportStore } from "#agent/report-store.ts";
+import { clusterReportStore, nodeReportMetadata, type ReportStore } from "#agent/report-store.ts";
 import { slimNode, slimPlan, slimReport } from "#agent/transforms.ts";
-import { imagePlans, nodeReports } from "#api/v1/resources.ts";
+import { imagePlans } from "#api/v1/resources.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import { KubeClient } from "#kube/client.ts";
@@ -105,7 +105,7 @@ export class SimulatedAgent {
     const ownReport = new Informer({
       ...own,
       client: counting(client, (bytes) => (tallies.reportBytes += bytes)),
-      resource: nodeReports,
+      resource: nodeReportMetadata,
       transform: slimReport,
     });
     const agent = new Agent(
@@ -156,6 +156,7 @@ function counting(
 /** A report store that counts the statuses that are written. */
 function counted(store: ReportStore, tallies: Tallies): ReportStore {
   return {
+    read: (options) => store.read(options),
     ensure: (uid, options) => store.ensure(uid, options),
     async writeStatus(status, options) {
       const report = await store.writeStatus(status, options);

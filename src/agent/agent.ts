@@ -1,10 +1,9 @@
 import type { ImagePlan } from "#api/v1/image-plan.ts";
-import type { NodeReport } from "#api/v1/node-report.ts";
 import { isAbort } from "#async/abort.ts";
 import { fullJitter } from "#async/backoff.ts";
 import type { Clock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
-import type { Node } from "#kube/types.ts";
+import type { KubeObject, Node } from "#kube/types.ts";
 import type { Log } from "#telemetry/log.ts";
 import { concernsImage, failureOf, ImageNotListedError } from "./failure.ts";
 import type { Feed } from "./feed.ts";
@@ -45,8 +44,8 @@ export interface AgentDeps extends Pick<PullerDeps, "logins" | "slots" | "stalls
   plans: Feed<ImagePlan>;
   /** Has the agent's own Node, and perhaps others. */
   nodes: Feed<Node>;
-  /** Has the agent's own NodeReport, and perhaps others. */
-  ownReport: Feed<NodeReport>;
+  /** Has the metadata of the agent's own NodeReport, and perhaps of others. */
+  ownReport: Feed<KubeObject>;
   reports: ReportStore;
   clock: Clock;
   random: () => number;

@@ -25,14 +25,13 @@ async function connect(
 describe("clusterReportStore()", () => {
   test("creates the report, owned by its Node, and writes its status", async ({ signal }) => {
     await using stack = new AsyncDisposableStack();
-    const { client } = await connect(stack);
-    const store = clusterReportStore(client, "worker");
+    const store = clusterReportStore((await connect(stack)).client, "worker");
 
     await store.ensure("uid-1", { signal });
     const written = await store.writeStatus(status, { signal });
 
-    const report = await client.get(nodeReports, { name: "worker" }, { signal });
-    assert.deepEqual(report, written);
+    const report = await store.read({ signal });
+    assert.deepEqual(report?.metadata, written?.metadata);
     assert.deepEqual(report?.status, status);
     assert.deepEqual(report?.metadata.ownerReferences, [
       { apiVersion: "v1", kind: "Node", name: "worker", uid: "uid-1" },
@@ -44,9 +43,9 @@ describe("clusterReportStore()", () => {
     const store = clusterReportStore((await connect(stack)).client, "worker");
     await store.ensure("uid-1", { signal });
     await store.writeStatus(status, { signal });
-    const written = await store.writeStatus({ ...status, images: [] }, { signal });
+    await store.writeStatus({ ...status, images: [] }, { signal });
 
-    assert.deepEqual(written?.status?.images, []);
+    assert.deepEqual((await store.read({ signal }))?.status?.images, []);
   });
 
   test("takes over a report that is there, and keeps its status", async ({ signal }) => {
@@ -54,29 +53,32 @@ describe("clusterReportStore()", () => {
     const store = clusterReportStore((await connect(stack)).client, "worker");
     await store.ensure("uid-1", { signal });
     await store.writeStatus(status, { signal });
-    const report = await store.ensure("uid-2", { signal });
+    const { metadata } = await store.ensure("uid-2", { signal });
 
-    assert.equal(report.metadata.ownerReferences?.[0]?.uid, "uid-2");
-    assert.deepEqual(report.status, status);
+    assert.equal(metadata.ownerReferences?.[0]?.uid, "uid-2");
+    assert.deepEqual((await store.read({ signal }))?.status, status);
   });
 
-  test("says so if there is no report to write to", async ({ signal }) => {
+  test("says so if there is no report to read or write to", async ({ signal }) => {
     await using stack = new AsyncDisposableStack();
     const store = clusterReportStore((await connect(stack)).client, "worker");
 
+    assert.equal(await store.read({ signal }), undefined);
     assert.equal(await store.writeStatus(status, { signal }), undefined);
   });
 
-  test("needs no rights but to create and patch", async ({ signal }) => {
+  test("needs no rights but to get, create and patch", async ({ signal }) => {
     await using stack = new AsyncDisposableStack();
     const { client, server } = await connect(stack);
     const store = clusterReportStore(client, "worker");
+    await store.read({ signal });
     await store.ensure("uid-1", { signal });
     await store.ensure("uid-2", { signal });
     await store.writeStatus(status, { signal });
 
     const verbs = server.requests.map(({ method, path }) => `${method} ${path.split("/").at(-1)}`);
     assert.deepEqual(verbs, [
+      "GET worker",
       "POST nodereports",
       "POST nodereports",
       "PATCH worker",

@@ -132,6 +132,28 @@ describe("ReportWriter", () => {
     assert.ok(bench.plans.length <= 33, `${bench.plans.length} writes`);
   });
 
+  test("writes a large report the less often, but what is urgent at once after a calm", async (t) => {
+    const bench = await Bench.start(t);
+    const images = Array.from({ length: 500 }, (_, place) => ({
+      reference: `r.io/x:${place}`,
+      state: "pending" as const,
+      since: "2026-01-01T00:00:00Z",
+    }));
+    const aLargeReport = (observedPlan: string): DesiredReport => {
+      const { nodeUid, status } = aReport(observedPlan);
+      return { nodeUid, status: { ...status, images } };
+    };
+    for (let second = 0; second < 60; second++) {
+      await bench.want(aLargeReport(`${second}`), urgent);
+      await bench.clock.advance(1_000);
+    }
+    assert.ok(bench.plans.length <= 8, `${bench.plans.length} writes`);
+
+    await bench.clock.advance(60_000);
+    await bench.want(aLargeReport("there"), urgent);
+    assert.equal(bench.plans.at(-1), "there");
+  });
+
   test("writes at once what is urgent, however much there is that can wait", async (t) => {
     const bench = await Bench.start(t);
     for (let second = 0; second < 20; second++) {

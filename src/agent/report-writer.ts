@@ -1,12 +1,13 @@
 import { isDeepStrictEqual } from "node:util";
 
-import type { NodeReport, NodeReportStatus } from "#api/v1/node-report.ts";
+import type { NodeReportStatus } from "#api/v1/node-report.ts";
 import { isAbort } from "#async/abort.ts";
 import { fullJitter } from "#async/backoff.ts";
 import type { Clock } from "#async/clock.ts";
 import { TokenBucket } from "#async/token-bucket.ts";
 import { ApiError } from "#kube/errors.ts";
 import type { Change } from "#kube/object-cache.ts";
+import type { KubeObject } from "#kube/types.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Feed } from "./feed.ts";
 import type { ReportWrites } from "./metrics.ts";
@@ -18,6 +19,9 @@ const urgentRate = { capacity: 3, refillMs: 2_000 };
 
 /** How long news that can wait waits for company, and so how far apart such writes are. */
 const gatherMs = 2_000;
+
+/** A report is written as a whole, and sent to who watches it: a larger one is written less often. */
+const gatherMsPerImage = 20;
 
 /** A report has to be right 15 s after the API server is back. */
 const unreachableBackoff = { minMs: 1_000, maxMs: 8_000 };
@@ -34,8 +38,8 @@ export interface DesiredReport {
 export interface ReportWriterOptions {
   nodeName: string;
   store: ReportStore;
-  /** Tells what the stored report is. It has the one with the node's name, and perhaps others. */
-  feed: Feed<NodeReport>;
+  /** Tells that the stored report has changed. It has the one with the node's name, and perhaps others. */
+  feed: Feed<KubeObject>;
   /** Tells the newest truth; `undefined` while there is none. */
   desired: () => DesiredReport | undefined;
   clock: Clock;
@@ -49,17 +53,18 @@ interface Stored {
   readonly uid: string | undefined;
   readonly version: string | undefined;
   readonly nodeUid: string | undefined;
+  /** `undefined` if there is none, or if somebody else may have changed it. */
   readonly status: NodeReportStatus | undefined;
 }
 
 /**
  * Keeps the NodeReport equal to the newest truth, with as few writes as may be: none if it is equal
- * already, at most one every two seconds for long, the first few at once if they are urgent. News
- * that can wait is bounded by itself: however much there is of it, what is urgent does not wait for it.
+ * already, at most one every two seconds for long, or the less often the larger it is, but the first
+ * few at once if they are urgent. News that can wait is bounded by itself: however much there is of it, what is urgent does not wait for it.
  *
- * It hears of the report by a watch, too: what somebody else changed or deleted is written again.
- * Its own writes come back that way, sometimes before they are answered, and are told by the version
- * of the object: what is older than what is known says nothing.
+ * It hears of the report by a watch of its metadata, too: what somebody else changed or deleted is
+ * written again. Its own writes come back that way, sometimes before they are answered, and are told
+ * by the version of the object: what is not newer than the answer says nothing.
  */
 export class ReportWriter {
   readonly #options: ReportWriterOptions;
@@ -68,6 +73,8 @@ export class ReportWriter {
   readonly #urgentNews: Wake;
   #stored: Stored | undefined;
   #isWritten = false;
+  /** What was heard while a write is on its way: its answer tells what of it was the write. */
+  #heard: Change<KubeObject>[] | undefined;
 
   constructor(options: ReportWriterOptions) {
     const { clock } = options;
@@ -82,11 +89,14 @@ export class ReportWriter {
     return this.#isWritten;
   }
 
-  /** Returns what an earlier process reported, once it is known; `undefined` if there is no report. */
+  /**
+   * Reads what an earlier process reported, trying until the API server tells; `undefined` if there is
+   * no report.
+   */
   async restore({ signal }: { signal: AbortSignal }): Promise<NodeReportStatus | undefined> {
-    const { feed, nodeName } = this.#options;
-    await feed.synced({ signal });
-    return feed.get({ name: nodeName })?.status;
+    const report = await this.#untilDone(() => this.#options.store.read({ signal }), signal);
+    this.#stored = report && storedOf(report, report.status);
+    return report?.status;
   }
 
   /** Asks for a look at whether the report is still right: at once, or within two seconds. */
@@ -101,10 +111,11 @@ export class ReportWriter {
     try {
       for (;;) {
         await this.#news.wait({ signal });
-        const isUrgent = await this.#urgentNews.wait({ signal, timeoutMs: gatherMs });
+        const isUrgent = await this.#urgentNews.wait({ signal, timeoutMs: this.#gatherMs() });
         if (this.#isRight()) continue;
         if (isUrgent) await this.#urgentTurns.take({ signal });
         await this.#untilDone(() => this.#write({ signal }), signal);
+        if (isUrgent) await this.#takeTurnsForSize(signal);
       }
     } catch (error) {
       if (!isAbort(error, signal)) throw error;
@@ -118,6 +129,18 @@ export class ReportWriter {
       await this.#write({ signal });
     } catch (error) {
       this.#options.log.warn("last NodeReport not written", { error });
+    }
+  }
+
+  #gatherMs(): number {
+    const { status } = this.#options.desired() ?? {};
+    return Math.max(gatherMs, (status?.images.length ?? 0) * gatherMsPerImage);
+  }
+
+  /** Takes a turn more for each time that the report is larger than what one turn is for. */
+  async #takeTurnsForSize(signal: AbortSignal): Promise<void> {
+    for (let ms = this.#gatherMs() - gatherMs; ms > 0; ms -= urgentRate.refillMs) {
+      await this.#urgentTurns.take({ signal });
     }
   }
 
@@ -135,6 +158,7 @@ export class ReportWriter {
     // Asked anew for each attempt: only the newest is worth writing.
     const report = desired();
     if (!report || this.#isRight()) return;
+    this.#heard = [];
     try {
       if (this.#stored?.nodeUid !== report.nodeUid) {
         this.#know(await store.ensure(report.nodeUid, { signal }));
@@ -147,25 +171,32 @@ export class ReportWriter {
       }
       writes.inc({ result: "ok" });
       // As it was sent: a server that leaves something out of it would be written to for ever.
-      this.#know(written && { ...written, status: report.status });
+      this.#know(written, report.status);
     } catch (error) {
       if (!signal.aborted) writes.inc({ result: "error" });
       throw error;
+    } finally {
+      const heard = this.#heard;
+      this.#heard = undefined;
+      for (const change of heard) this.#hear(change);
     }
     this.#isWritten = true;
   }
 
-  /** Takes over what an answer says, unless the feed has told something newer. */
-  #know(report: NodeReport | undefined): void {
-    const answered = report && storedOf(report);
-    if (answered && isNewer(this.#stored?.version, answered.version)) return;
-    this.#stored = answered;
-    if (!answered) this.request({ isUrgent: false }); // Deleted as soon as it was made.
+  /** Takes over what an answer says. */
+  #know(report: KubeObject | undefined, status?: NodeReportStatus): void {
+    this.#stored = report && storedOf(report, status);
+    if (!report) this.request({ isUrgent: false }); // Deleted as soon as it was made.
   }
 
-  #hear({ type, key, object }: Change<NodeReport>): void {
+  #hear(change: Change<KubeObject>): void {
+    const { type, key, object } = change;
     if (key !== this.#options.nodeName) return;
-    const heard = storedOf(object);
+    if (this.#heard) {
+      this.#heard.push(change);
+      return;
+    }
+    const heard = storedOf(object, undefined);
     if (type === "deleted") {
       if (heard.uid !== this.#stored?.uid) return; // One that was made anew since.
       this.#stored = undefined;
@@ -205,7 +236,7 @@ function isWorthWaitingFor(error: unknown): boolean {
   return error instanceof Error && "retryable" in error && error.retryable === true;
 }
 
-function storedOf({ metadata, status }: NodeReport): Stored {
+function storedOf({ metadata }: KubeObject, status: NodeReportStatus | undefined): Stored {
   const { uid, resourceVersion, ownerReferences: [owner] = [] } = metadata;
   return { uid, version: resourceVersion, nodeUid: owner?.uid, status };
 }

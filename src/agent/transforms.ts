@@ -1,6 +1,5 @@
 import type { ImagePlan } from "#api/v1/image-plan.ts";
-import type { NodeReport } from "#api/v1/node-report.ts";
-import type { Node, ObjectMeta } from "#kube/types.ts";
+import type { KubeObject, Node, ObjectMeta } from "#kube/types.ts";
 
 /** Keeps what the agent reads of a Node: most of one is a list of images that are on it. */
 export function slimNode({ metadata, status: { conditions = [], nodeInfo } = {} }: Node): Node {
@@ -17,13 +16,10 @@ export function slimNode({ metadata, status: { conditions = [], nodeInfo } = {} 
   };
 }
 
-/** Keeps what the agent reads of its NodeReport. */
-export function slimReport({ metadata, status }: NodeReport): NodeReport {
+/** Keeps what the agent is told of its NodeReport: which it is, and who owns it. */
+export function slimReport({ metadata }: KubeObject): KubeObject {
   const { ownerReferences } = metadata;
-  return {
-    metadata: { ...slimMetadata(metadata), ...(ownerReferences && { ownerReferences }) },
-    ...(status && { status }),
-  };
+  return { metadata: { ...slimMetadata(metadata), ...(ownerReferences && { ownerReferences }) } };
 }
 
 /** Keeps what the agent reads of an ImagePlan. */

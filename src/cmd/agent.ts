@@ -2,11 +2,11 @@ import { Agent } from "#agent/agent.ts";
 import { connectRuntime, knownSockets, socketPath } from "#agent/connect-runtime.ts";
 import { agentMetrics } from "#agent/metrics.ts";
 import { ControllerClient } from "#agent/controller-client.ts";
-import { clusterReportStore } from "#agent/report-store.ts";
+import { clusterReportStore, nodeReportMetadata } from "#agent/report-store.ts";
 import { runtimeDisk, type DiskPolicy } from "#agent/disk.ts";
 import { StallWatch } from "#agent/stall-watch.ts";
 import { slimNode, slimPlan, slimReport } from "#agent/transforms.ts";
-import { imagePlans, nodeReports } from "#api/v1/resources.ts";
+import { imagePlans } from "#api/v1/resources.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import { RuntimeClient } from "#cri/runtime-client.ts";
@@ -56,7 +56,7 @@ async function runService(config: AgentConfig, roleLog: Log, signal: AbortSignal
   });
   const own = { ...common, client, fieldSelector: `metadata.name=${nodeName}` };
   const ownNode = new Informer({ ...own, resource: nodes, transform: slimNode });
-  const ownReport = new Informer({ ...own, resource: nodeReports, transform: slimReport });
+  const ownReport = new Informer({ ...own, resource: nodeReportMetadata, transform: slimReport });
 
   const controller = stack.use(
     new ControllerClient({ client, namespace, token: tokenFile(config.tokenFile), clock }),

@@ -21,6 +21,20 @@ describe("reportSlimmer()", () => {
     assert.deepEqual([image?.reason, image?.digest], ["TagMoved", "sha256:2"]);
   });
 
+  test("keeps the first that a report says of an image", () => {
+    const report = aNodeReport("n", { "r.io/x:1": {}, "r.io/y:1": {} });
+    const images = [...(report.status?.images ?? []), ...(report.status?.images ?? [])];
+    const slimmed = reportSlimmer()({
+      ...report,
+      ...(report.status && { status: { ...report.status, images } }),
+    });
+
+    assert.deepEqual(
+      slimmed.status?.images.map(({ reference }) => reference),
+      ["r.io/x:1", "r.io/y:1"],
+    );
+  });
+
   test("keeps what is told of a failure", () => {
     const failure = {
       state: "error",

@@ -48,8 +48,14 @@ export function reportSlimmer(): (report: NodeReport) => NodeReport {
 
   return ({ metadata, status }) => ({
     metadata: slim(metadata),
-    ...(status && { status: { ...status, images: status.images.map(slimReported) } }),
+    ...(status && { status: { ...status, images: once(status.images).map(slimReported) } }),
   });
+}
+
+/** The first of each reference: what says more of one image is no report of Coral's. */
+function once(images: readonly ReportedImage[]): ReportedImage[] {
+  const seen = new Set<string>();
+  return images.filter(({ reference }) => seen.size !== seen.add(reference).size);
 }
 
 /** What else there is to tell of an image without a failure. */

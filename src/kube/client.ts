@@ -114,8 +114,8 @@ export class KubeClient implements AsyncDisposable {
     key: ObjectKey,
     { signal }: { signal: AbortSignal },
   ): Promise<T | undefined> {
-    const path = objectPath(resource, key);
-    const answer = await this.#call("get", { method: "GET", path, signal });
+    const request = { method: "GET", path: objectPath(resource, key) } as const;
+    const answer = await this.#call("get", { ...request, accept: acceptOf(resource), signal });
     return answer.status === 404 ? undefined : resource.parse(accepted(answer));
   }
 
@@ -137,7 +137,7 @@ export class KubeClient implements AsyncDisposable {
     const query = { ...selectors(selection), limit: pageSize };
     for (let start = 1; ; start++) {
       try {
-        return await this.#pages(path, query, signal);
+        return await this.#pages({ path, query, accept: acceptOf(resource, "List") }, signal);
       } catch (error) {
         const hasExpired = error instanceof ApiError && error.status === 410;
         if (!hasExpired || start === maxListStarts) throw error;
@@ -153,9 +153,8 @@ export class KubeClient implements AsyncDisposable {
   ): Promise<T> {
     const path = collectionPath(resource, object.metadata.namespace);
     const body = { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
-    return resource.parse(
-      accepted(await this.#call("create", { method: "POST", path, body, signal })),
-    );
+    const request = { method: "POST", path, body, accept: acceptOf(resource) } as const;
+    return resource.parse(accepted(await this.#call("create", { ...request, signal })));
   }
 
   /**
@@ -170,9 +169,8 @@ export class KubeClient implements AsyncDisposable {
   ): Promise<T> {
     const path = withSubresource(objectPath(resource, keyOf(object)), subresource);
     const body = { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
-    return resource.parse(
-      accepted(await this.#call("update", { method: "PUT", path, body, signal })),
-    );
+    const request = { method: "PUT", path, body, accept: acceptOf(resource) } as const;
+    return resource.parse(accepted(await this.#call("update", { ...request, signal })));
   }
 
   /** Changes parts of an object. Only `apply` creates one that is not there. */
@@ -186,6 +184,7 @@ export class KubeClient implements AsyncDisposable {
       path: withSubresource(objectPath(resource, key), subresource),
       query: { fieldManager, force },
       contentType: patchTypes[type],
+      accept: acceptOf(resource),
       body,
       signal,
     });
@@ -238,13 +237,14 @@ export class KubeClient implements AsyncDisposable {
   ): AsyncGenerator<WatchEvent> {
     const { query, timeoutMs, signal, ...selection } = options;
     const request = { method: "GET", path: collectionPath(resource, selection.namespace) } as const;
+    const accept = acceptOf(resource);
     const timeoutSeconds = Math.ceil(timeoutMs / 1_000);
     using deadline = new Deadline(timeoutSeconds * 1_000 + watchGraceMs, signal);
     const full = { ...selectors(selection), ...query, watch: true, timeoutSeconds };
     try {
       const { stream, ...answer } = await this.#open(
         "watch",
-        { ...request, query: full, timeoutMs: watchOpenTimeoutMs },
+        { ...request, query: full, accept, timeoutMs: watchOpenTimeoutMs },
         deadline.signal,
       );
       if (answer.status >= 400) {
@@ -271,15 +271,14 @@ export class KubeClient implements AsyncDisposable {
   }
 
   async #pages(
-    path: string,
-    query: Query,
+    request: { path: string; query: Query; accept: string },
     signal: AbortSignal,
   ): Promise<{ items: unknown[]; resourceVersion: string }> {
     const items: unknown[] = [];
     let next: string | undefined;
     for (;;) {
-      const page = { ...query, continue: next };
-      const answer = await this.#call("list", { method: "GET", path, query: page, signal });
+      const query = { ...request.query, continue: next };
+      const answer = await this.#call("list", { ...request, method: "GET", query, signal });
       const list = parseList(accepted(answer), answer.request);
       for (const item of list.items) items.push(item);
       if (list.next === undefined) return { items, resourceVersion: list.resourceVersion };
@@ -365,6 +364,12 @@ const patchTypes = {
   // JSON is YAML, and only the YAML type is known to every server.
   apply: "application/apply-patch+yaml",
 } as const;
+
+/** What the API server is asked to answer with. It refuses in full words whatever that is. */
+function acceptOf({ view }: Resource<KubeObject>, suffix: "" | "List" = ""): string {
+  if (view === undefined) return "application/json";
+  return `application/json;as=PartialObjectMetadata${suffix};g=meta.k8s.io;v=v1`;
+}
 
 /** The body of an answer that is no refusal. */
 function accepted({ request, status, body, retryAfter }: CallAnswer): unknown {

@@ -31,12 +31,22 @@ export interface Resource<T extends KubeObject> {
   readonly plural: string;
   readonly kind: string;
   readonly namespaced: boolean;
+  /** All of an object if not given; or what `metadataOf` says. */
+  readonly view?: "metadata";
   /**
    * Checks what Coral reads of an object, and returns it. Unknown fields stay.
    *
    * @throws {MalformedObjectError} naming the field.
    */
   readonly parse: (value: unknown) => T;
+}
+
+/**
+ * The same kind, of which the API server sends the metadata alone (PartialObjectMetadata), whatever is
+ * asked for. What is written stays whole.
+ */
+export function metadataOf(resource: Resource<KubeObject>): Resource<KubeObject> {
+  return { ...resource, view: "metadata", parse: parseObject };
 }
 
 /** The `apiVersion` of a resource's objects: `v1`, or `group/version`. */

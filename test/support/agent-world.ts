@@ -101,7 +101,7 @@ export class MemoryFeed<T extends KubeObject> implements Feed<T> {
 export class MemoryReports implements ReportStore {
   /** Every status that was written, oldest first. */
   readonly written: NodeReportStatus[] = [];
-  readonly feed = new MemoryFeed<NodeReport>();
+  readonly feed = new MemoryFeed<KubeObject>();
   #report: NodeReport | undefined;
   #version = 0;
   #problem: Error | undefined;
@@ -144,13 +144,18 @@ export class MemoryReports implements ReportStore {
     this.#tell(() => this.feed.remove("worker"));
   }
 
-  async ensure(nodeUid: string): Promise<NodeReport> {
+  async read(): Promise<NodeReport | undefined> {
+    if (this.#problem) throw this.#problem;
+    return this.#report;
+  }
+
+  async ensure(nodeUid: string): Promise<KubeObject> {
     if (this.#problem) throw this.#problem;
     const owner = { apiVersion: "v1", kind: "Node", name: "worker", uid: nodeUid };
     return this.#keep({ ...this.#report }, [owner]);
   }
 
-  async writeStatus(status: NodeReportStatus): Promise<NodeReport | undefined> {
+  async writeStatus(status: NodeReportStatus): Promise<KubeObject | undefined> {
     if (this.#problem) throw this.#problem;
     if (!this.#report) return undefined;
     this.written.push(status);
@@ -160,13 +165,13 @@ export class MemoryReports implements ReportStore {
   #keep(
     report: Omit<NodeReport, "metadata">,
     ownerReferences = this.#report?.metadata.ownerReferences ?? [],
-  ): NodeReport {
+  ): KubeObject {
     const resourceVersion = String(++this.#version);
     const uid = this.#report?.metadata.uid ?? `uid-${resourceVersion}`;
-    const kept = { ...report, metadata: { name: "worker", uid, resourceVersion, ownerReferences } };
-    this.#report = kept;
-    this.#tell(() => this.feed.put(kept));
-    return kept;
+    const metadata = { name: "worker", uid, resourceVersion, ownerReferences };
+    this.#report = { ...report, metadata };
+    this.#tell(() => this.feed.put({ metadata }));
+    return { metadata };
   }
 
   #tell(tell: () => void): void {

@@ -301,19 +301,21 @@ export class FakeApiServer implements AsyncDisposable {
     response: Http2ServerResponse,
   ): void {
     const { collection, namespace, name, subresource } = target;
+    const view = viewOf(headers["accept"]);
+    const reply: Reply = (status, object) => send(response, status, view(object));
     const key = namespace ? `${namespace}/${name}` : (name ?? "");
     const given = isJson(body) ? body : {};
     switch (method) {
       case "GET":
-        if (name !== undefined) return send(response, 200, this.#store.get(collection, key));
-        if (query.get("watch") === "true") return this.#watch(target, query, response);
-        return send(response, 200, this.#page(target, query));
+        if (name !== undefined) return reply(200, this.#store.get(collection, key));
+        if (query.get("watch") === "true") return this.#watch(target, query, response, view);
+        return send(response, 200, this.#page(target, query, view));
       case "POST":
-        return send(response, 201, this.#store.create(collection, namespace, given));
+        return reply(201, this.#store.create(collection, namespace, given));
       case "PUT":
-        return send(response, 200, this.#store.update(collection, key, given, subresource));
+        return reply(200, this.#store.update(collection, key, given, subresource));
       case "PATCH":
-        return this.#patch(target, key, String(headers["content-type"]), query, body, response);
+        return this.#patch(target, key, String(headers["content-type"]), query, body, reply);
       case "DELETE": {
         const preconditions = isJson(given["preconditions"]) ? given["preconditions"] : {};
         return send(response, 200, this.#store.delete(collection, key, preconditions));
@@ -329,7 +331,7 @@ export class FakeApiServer implements AsyncDisposable {
     type: string,
     query: URLSearchParams,
     patch: unknown,
-    response: Http2ServerResponse,
+    reply: Reply,
   ): void {
     const isApply = type.startsWith("application/apply-patch");
     const manager = query.get("fieldManager");
@@ -344,17 +346,17 @@ export class FakeApiServer implements AsyncDisposable {
       const given = mergePatch({}, patch);
       const created = withManager(isJson(given) ? given : {}, manager);
       metadataOf(created)["name"] = name;
-      return send(response, 201, this.#store.create(collection, namespace, created));
+      return reply(201, this.#store.create(collection, namespace, created));
     }
     const current = this.#store.get(collection, key);
     const isJsonPatch = type === "application/json-patch+json";
     const changed = isJsonPatch ? jsonPatch(current, patch) : mergePatch(current, patch);
     const object = isJson(changed) ? changed : {};
     const full = isApply ? withManager(object, manager) : object;
-    send(response, 200, this.#store.update(collection, key, full, subresource));
+    reply(200, this.#store.update(collection, key, full, subresource));
   }
 
-  #page({ collection, namespace }: Target, query: URLSearchParams): Json {
+  #page({ collection, namespace }: Target, query: URLSearchParams, view: View): Json {
     const fits = inScope(namespace, selectorOf(query));
     const matching = this.#store.all(collection).filter(fits);
     const [revision, start] = readContinue(query.get("continue"), this.#store.revision);
@@ -362,7 +364,7 @@ export class FakeApiServer implements AsyncDisposable {
       throw new Refused(410, "Expired", "The provided continue parameter is too old");
     }
     const limit = Number(query.get("limit") ?? 0) || Infinity;
-    const items = matching.slice(start, start + limit).map(asItem);
+    const items = matching.slice(start, start + limit).map((object) => asItem(view(object)));
     const next = start + items.length;
     return {
       apiVersion: apiVersion(collection),
@@ -379,6 +381,7 @@ export class FakeApiServer implements AsyncDisposable {
     { collection, namespace }: Target,
     query: URLSearchParams,
     response: Http2ServerResponse,
+    view: View,
   ): void {
     const wantsInitial = query.get("sendInitialEvents") === "true";
     const hasBookmarks = query.get("allowWatchBookmarks") === "true";
@@ -397,7 +400,8 @@ export class FakeApiServer implements AsyncDisposable {
 
     const fits = inScope(namespace, selectorOf(query));
     const { stream } = response;
-    const watch = new Watch(stream, collection, fits, hasBookmarks, () => this.#store.revision);
+    const revision = (): number => this.#store.revision;
+    const watch = new Watch(stream, { collection, fits, hasBookmarks, revision, view });
     if (!missed) return watch.fail(gone);
     if (wantsInitial || from === 0) {
       for (const object of this.#store.all(collection))
@@ -426,57 +430,65 @@ interface Target {
   readonly subresource?: string;
 }
 
+/** What of an object a client wants to see. */
+type View = (object: Json) => Json;
+
+type Reply = (status: number, object: Json) => void;
+
+function viewOf(accept: string | string[] | undefined): View {
+  if (!/;as=PartialObjectMetadata(List)?;/.test(String(accept))) return (object) => object;
+  const head = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
+  return ({ metadata }) => ({ ...head, metadata });
+}
+
+interface WatchScope {
+  readonly collection: Collection;
+  readonly fits: Selector;
+  readonly hasBookmarks: boolean;
+  readonly revision: () => number;
+  readonly view: View;
+}
+
 /** One open watch. */
 class Watch {
   readonly #stream: ServerHttp2Stream;
-  readonly #collection: Collection;
-  readonly #fits: Selector;
-  readonly #hasBookmarks: boolean;
-  readonly #revision: () => number;
+  readonly #scope: WatchScope;
 
-  constructor(
-    stream: ServerHttp2Stream,
-    collection: Collection,
-    fits: Selector,
-    hasBookmarks: boolean,
-    revision: () => number,
-  ) {
+  constructor(stream: ServerHttp2Stream, scope: WatchScope) {
     this.#stream = stream;
-    this.#collection = collection;
-    this.#fits = fits;
-    this.#hasBookmarks = hasBookmarks;
-    this.#revision = revision;
+    this.#scope = scope;
     // At once, as the API server does, before there is anything to tell.
     stream.respond({ ":status": 200, "content-type": "application/json" });
   }
 
   /** Sends a change as the watcher sees it: an object that stops to match is deleted to it. */
   pass({ collection, type, object, previous }: StoreEvent): void {
-    if (collection !== this.#collection) return;
-    const did = previous !== undefined && this.#fits(previous);
-    const does = type !== "DELETED" && this.#fits(object);
+    const { fits } = this.#scope;
+    if (collection !== this.#scope.collection) return;
+    const did = previous !== undefined && fits(previous);
+    const does = type !== "DELETED" && fits(object);
     if (does) this.send(did ? "MODIFIED" : "ADDED", object);
     else if (did) this.send("DELETED", object);
   }
 
   bookmark(annotations?: Json): void {
-    if (!this.#hasBookmarks) return;
-    const resourceVersion = String(this.#revision());
-    const { kind } = this.#collection;
+    const { collection, hasBookmarks, revision } = this.#scope;
+    if (!hasBookmarks) return;
+    const resourceVersion = String(revision());
     this.send("BOOKMARK", {
-      apiVersion: apiVersion(this.#collection),
-      kind,
+      apiVersion: apiVersion(collection),
+      kind: collection.kind,
       metadata: { resourceVersion, creationTimestamp: null, ...(annotations && { annotations }) },
     });
   }
 
   fail(refused: Refused): void {
-    this.send("ERROR", statusOf(refused));
+    this.write(JSON.stringify({ type: "ERROR", object: statusOf(refused) }));
     this.end();
   }
 
   send(type: string, object: Json): void {
-    this.write(JSON.stringify({ type, object }));
+    this.write(JSON.stringify({ type, object: this.#scope.view(object) }));
   }
 
   write(line: string): void {

@@ -3,10 +3,10 @@ import * as z from "zod/mini";
 import type { KubeObject } from "#kube/types.ts";
 import { maxReferenceLength } from "./limits.ts";
 import {
+  atomicList,
   boundedText,
   count,
   field,
-  mapList,
   timestamp,
   type Frozen,
   type KindDefinition,
@@ -37,8 +37,8 @@ const reportedImageSchema = z.object({
 
 const statusSchema = z.object({
   images: field(
-    mapList(reportedImageSchema, 1_000, "reference"),
-    "Each image that an Image wants on this node.",
+    atomicList(reportedImageSchema, 1_000),
+    "Each image that an Image wants on this node, once.",
   ),
   runtime: field(
     z.object({

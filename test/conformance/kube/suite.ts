@@ -8,7 +8,7 @@ import { ApiError, ConflictError } from "#kube/errors.ts";
 import { EventRecorder } from "#kube/events.ts";
 import { keyOf } from "#kube/key.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
-import { events, leases, nodes } from "#kube/resource.ts";
+import { events, leases, metadataOf, nodes } from "#kube/resource.ts";
 import { requireObject } from "#kube/shape.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { Scene, type Subject } from "./scene.ts";
@@ -159,6 +159,36 @@ export function kubeConformance(title: string, startCluster: () => Promise<Clust
         assert.deepEqual(items.map(keyOf), [{ name: "listed", namespace }]);
         const elsewhere = await client.list(widgets, { namespace: "kube-system", signal });
         assert.deepEqual(elsewhere.items, []);
+      });
+
+      test("gets the metadata alone where it asks for no more", async ({ signal }) => {
+        const key = { name: "slim", namespace };
+        const slim = metadataOf(widgets);
+        const made = await client.create(slim, widget("slim"), { signal });
+        assert.deepEqual((await client.get(widgets, key, { signal }))?.spec, { size: 1 });
+        const merge = { type: "merge", signal } as const;
+        const body = { status: { ready: true } };
+        const ready = await client.patch(slim, key, { ...merge, body, subresource: "status" });
+        const labels = { slim: "yes" };
+        const labelled = await client.patch(slim, key, {
+          ...merge,
+          body: { metadata: { labels } },
+        });
+        const selection = { namespace, labelSelector: "slim=yes" };
+        const { items } = await client.list(slim, { ...selection, signal });
+        const query = { resourceVersion: "0" };
+        const watch = client.watch(slim, { ...selection, query, timeoutMs: 5_000, signal });
+        const { value } = await watch.next();
+        await watch.return(undefined);
+
+        const answers = [made, ready, labelled, ...items, value?.object];
+        for (const answer of answers) {
+          const { metadata, ...rest } = requireObject(answer, "answer");
+          assert.equal(requireObject(metadata, "metadata")["name"], "slim");
+          assert.equal("spec" in rest || "status" in rest, false);
+        }
+        assert.equal(answers.length, 5);
+        assert.deepEqual((await client.get(widgets, key, { signal }))?.status, { ready: true });
       });
 
       test("names the server's reason for a refusal", async ({ signal }) => {
