@@ -5,7 +5,8 @@ import type { Clock } from "#async/clock.ts";
 import type { Informer } from "#kube/informer.ts";
 import type { KubeObject, Node, Pod } from "#kube/types.ts";
 import { isPlanOf } from "./image/plan.ts";
-import type { ImageFacts, NodeFacts, Tally } from "./image/tally.ts";
+import type { Tally } from "./image/tally.ts";
+import type { ImageFacts, NodeFacts } from "./image/counts.ts";
 import { agentPodOf, type Liveness } from "./node/liveness.ts";
 
 /** What an informer tells. */

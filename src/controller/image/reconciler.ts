@@ -11,12 +11,13 @@ import { formatKey, keyOf } from "#kube/key.ts";
 import { settled, type Reconcile, type Result } from "#kube/reconcile.ts";
 import type { ObjectMeta } from "#kube/types.ts";
 import type { Counter } from "#telemetry/metrics.ts";
+import { totalOf, type ImageCounts, type StateCounts } from "./counts.ts";
 import { isPlanOf, planObject, planOf, storableSpec, type Planned } from "./plan.ts";
 import { happeningsOf } from "./events.ts";
 import { allowance, hasBounds, type Quota } from "./quota.ts";
 import type { Resolver } from "./resolver.ts";
 import { changesInMs, statusOf, type SecretProblem, type StatusFacts } from "./status.ts";
-import { totalOf, type ImageCounts, type StateCounts, type Tally } from "./tally.ts";
+import type { Tally } from "./tally.ts";
 
 export interface ImageDeps {
   client: Pick<KubeClient, "create" | "replace" | "delete" | "patch">;

@@ -4,9 +4,9 @@ import type { Image, ImageStatus } from "#api/v1/image.ts";
 import type { Remark } from "#api/v1/remarks.ts";
 import { referenceLabel } from "#oci/reference.ts";
 import type { Condition } from "#kube/types.ts";
+import type { Failure, ImageCounts, ReferenceCounts } from "./counts.ts";
 import type { Planned } from "./plan.ts";
 import type { LookupProblem } from "./resolver.ts";
-import type { Failure, ImageCounts, ReferenceCounts } from "./tally.ts";
 
 /** What a status is made of. */
 export interface StatusFacts {

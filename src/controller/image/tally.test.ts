@@ -5,7 +5,8 @@ import * as fc from "fast-check";
 
 import type { ReportedImage } from "#api/v1/node-report.ts";
 import { matchesSelector, type Requirement } from "#api/v1/selector.ts";
-import { Tally, type ImageFacts, type NodeFacts } from "./tally.ts";
+import type { ImageFacts, NodeFacts } from "./counts.ts";
+import { Tally } from "./tally.ts";
 
 const fast: Requirement[] = [{ key: "disk", operator: "In", values: ["fast"] }];
 
