@@ -8,6 +8,7 @@ export const layers: readonly (readonly string[])[] = [
   ["config", "lifecycle", "http", "kube", "cri", "remote", "layout"],
   ["api"],
   ["agent", "controller", "admission", "mirror"],
+  ["cli"],
   ["cmd"],
   ["sandbox"],
   ["test"],
