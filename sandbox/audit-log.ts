@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 
-import { isJsonObject } from "#json/json.ts";
+import { isJsonObject, textOf } from "#json/json.ts";
 
 /** One request that the API server noted in its audit log. */
 export interface AuditedRequest {
@@ -15,6 +15,8 @@ export interface AuditedRequest {
   code: number;
   /** When it arrived, in milliseconds since the epoch. */
   time: number;
+  /** When it was answered, or for a watch began to be. What a write changes is there from then on. */
+  answeredMs: number;
 }
 
 /**
@@ -36,7 +38,7 @@ export async function* auditedRequests(file: string): AsyncGenerator<AuditedRequ
       if (!line) continue;
       const event: unknown = JSON.parse(line);
       if (!isJsonObject(event)) throw new TypeError("An audit event must be an object");
-      const { auditID, verb, user, objectRef, responseStatus, requestReceivedTimestamp } = event;
+      const { auditID, verb, user, objectRef, responseStatus } = event;
       if (verb === "watch") {
         if (watches.has(textOf(auditID))) continue;
         watches.add(textOf(auditID));
@@ -47,7 +49,8 @@ export async function* auditedRequests(file: string): AsyncGenerator<AuditedRequ
         verb: textOf(verb),
         resource: [target["resource"], target["subresource"]].map(textOf).filter(Boolean).join("/"),
         code: isJsonObject(responseStatus) ? Number(responseStatus["code"]) : 0,
-        time: Date.parse(textOf(requestReceivedTimestamp)),
+        time: Date.parse(textOf(event["requestReceivedTimestamp"])),
+        answeredMs: Date.parse(textOf(event["stageTimestamp"])),
       };
     }
   }
@@ -58,8 +61,4 @@ async function filesOf(file: string): Promise<string[]> {
   const prefix = `${basename(file, ".log")}-`;
   const full = (await readdir(dirname(file))).filter((name) => name.startsWith(prefix)).sort();
   return [...full.map((name) => join(dirname(file), name)), file];
-}
-
-function textOf(value: unknown): string {
-  return typeof value === "string" ? value : "";
 }

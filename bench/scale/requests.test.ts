@@ -6,9 +6,11 @@ import { countRequests } from "./requests.ts";
 
 const accounts = "system:serviceaccount:coral-system";
 
+/** Answered 5 ms after it arrived. */
 function asked(who: string, what: string, { time = 0, code = 200 } = {}): AuditedRequest {
   const [verb = "", resource = ""] = what.split(" ");
-  return { user: `${accounts}:coral-${who}`, verb, resource, code, time };
+  const user = `${accounts}:coral-${who}`;
+  return { user, verb, resource, code, time, answeredMs: time + 5 };
 }
 
 const fill = { name: "fill", startMs: 0, endMs: 1_000 };
@@ -55,7 +57,7 @@ describe("countRequests()", () => {
 
     const counts = (await countRequests(requests, [fill])).get("fill");
 
-    assert.deepEqual([counts?.refused, counts?.lastReportMs], [1, 20]);
+    assert.deepEqual([counts?.refused, counts?.lastReportMs], [1, 25]);
     assert.deepEqual(
       counts?.lines().map((line) => line.trim()),
       [

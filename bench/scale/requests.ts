@@ -21,10 +21,10 @@ export class RequestCounts {
   reviews = 0;
   /** Writes that were refused: by admission, for a conflict, or to throttle. */
   refused = 0;
-  /** When the last report arrived, in milliseconds since the epoch; 0 if none did. */
+  /** When the last report was stored, in milliseconds since the epoch; 0 if none was. */
   lastReportMs = 0;
 
-  add({ user, verb, resource, code, time }: AuditedRequest): void {
+  add({ user, verb, resource, code, answeredMs }: AuditedRequest): void {
     const account = user.slice(user.lastIndexOf(":") + 1);
     const key = `${account} ${verb} ${resource}`;
     this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1);
@@ -38,7 +38,7 @@ export class RequestCounts {
       this.writes++;
       if (code >= 400) this.refused++;
       else if (resource === "nodereports/status")
-        this.lastReportMs = Math.max(this.lastReportMs, time);
+        this.lastReportMs = Math.max(this.lastReportMs, answeredMs);
       if (account === "coral-agent") this.agentWrites++;
     }
   }

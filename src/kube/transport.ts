@@ -28,9 +28,12 @@ export const defaultTiming: TransportTiming = {
   pingTimeoutMs: 5_000,
 };
 
-/** Room for what one read of a large list brings; 64 KiB would cost a round trip each. */
-const streamWindowBytes = 1 << 20;
-const sessionWindowBytes = 4 << 20;
+/**
+ * Room for what comes while the reader is busy: an API server ends a watch whose reader is behind. A
+ * thousand nodes may report at once. It is a bound of what waits, and is not held.
+ */
+const streamWindowBytes = 8 << 20;
+const sessionWindowBytes = 16 << 20;
 
 /** The first try, and two more for a server that is going away or busy. */
 const maxAttempts = 3;
