@@ -131,7 +131,9 @@ describe("a pull that gets nothing", () => {
   test("is given up as Stalled, and tried again", async () => {
     const clock = new ManualClock();
     const transfers = { ingests: async () => [], readBlob: async () => undefined };
-    const stalls = new StallWatch({ transfers, timeoutMs: 60_000, clock, log: silentLog });
+    const monotonicMs = (): number => clock.now().getTime();
+    const options = { transfers, timeoutMs: 60_000, clock, monotonicMs, log: silentLog };
+    const stalls = new StallWatch(options);
     const runtime = new MemoryRuntime().hold(x);
     const plans = [aPlan("a/one", [x, y])];
     await using world = await AgentWorld.start({ clock, runtime, plans, deps: { stalls } });

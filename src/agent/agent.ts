@@ -208,9 +208,11 @@ export class Agent {
     const startedMs = clock.now().getTime();
     const seconds = (): number => (clock.now().getTime() - startedMs) / 1_000;
     try {
-      const { attempts, postponements } = image;
+      const { attempts, postponements, outdated } = image;
       const node = this.#ownNode();
-      const outcome = await this.#puller.pull(asked, { node, attempts, postponements, signal });
+      const hasOther = outdated !== undefined;
+      const state = { node, hasOther, attempts, postponements };
+      const outcome = await this.#puller.pull(asked, { ...state, signal });
       if (outcome.isDone) {
         this.#finish(asked, await this.#pulled(reference, signal));
         metrics.pullSeconds.observe({ result: "ok" }, seconds());

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import * as fc from "fast-check";
 
-import { blobsOf, parseNamedBlobs } from "./blobs.ts";
+import { BlobSearch, parseNamedBlobs } from "./blobs.ts";
 
 const digest = (letter: string): string => `sha256:${letter.repeat(64)}`;
 const index = digest("1");
@@ -18,26 +18,56 @@ function reading(blobs: Record<string, unknown>): (digest: string) => Promise<Bu
     digest in blobs ? Buffer.from(JSON.stringify(blobs[digest])) : undefined;
 }
 
+const described = (digest: string): { digest: string } => ({ digest });
 const image = { config: { digest: config }, layers: [{ digest: layer }] };
 
-describe("blobsOf()", () => {
+describe("BlobSearch", () => {
   test("names a manifest, its configuration and its layers", async () => {
-    const blobs = await blobsOf(amd, reading({ [amd]: image }));
+    const blobs = await new BlobSearch(amd).look(reading({ [amd]: image }));
 
     assert.deepEqual([...(blobs ?? [])], [amd, config, layer]);
   });
 
   test("names of an index the platforms that are there", async () => {
     const manifests = [{ digest: amd }, { digest: arm }];
-    const blobs = await blobsOf(index, reading({ [index]: { manifests }, [arm]: image }));
+    const blobs = await new BlobSearch(index).look(
+      reading({ [index]: { manifests }, [arm]: image }),
+    );
 
     assert.deepEqual([...(blobs ?? [])].sort(), [index, arm, config, layer].sort());
   });
 
   test("knows nothing while the manifest is not there", async () => {
-    assert.equal(await blobsOf(amd, reading({})), undefined);
+    assert.equal(await new BlobSearch(amd).look(reading({})), undefined);
     const manifests = [{ digest: amd }];
-    assert.equal(await blobsOf(index, reading({ [index]: { manifests } })), undefined);
+    assert.equal(await new BlobSearch(index).look(reading({ [index]: { manifests } })), undefined);
+  });
+
+  test("reads once what is there and is no manifest, and again what is not there yet", async () => {
+    const blobs: Record<string, unknown> = { [index]: { manifests: [amd, arm].map(described) } };
+    blobs[amd] = { config: {}, rootfs: {} }; // An image's configuration names no blobs.
+    const reads: string[] = [];
+    const read = (digest: string): Promise<Buffer | undefined> => {
+      reads.push(digest);
+      return reading(blobs)(digest);
+    };
+    const search = new BlobSearch(index);
+    await search.look(read);
+    await search.look(read);
+    assert.deepEqual(reads, [index, amd, arm, index, arm]);
+    blobs[arm] = image;
+
+    assert.deepEqual([...((await search.look(read)) ?? [])], [arm, config, layer, index]);
+    assert.equal(search.isVain, false);
+  });
+
+  test("is in vain for what is no manifest", async () => {
+    const search = new BlobSearch(layer);
+    await search.look(reading({}));
+    assert.equal(search.isVain, false, "it is not there yet");
+    await search.look(reading({ [layer]: "bytes" }));
+
+    assert.equal(search.isVain, true);
   });
 });
 
@@ -48,5 +78,5 @@ test("parseNamedBlobs() takes whatever it is given", () => {
     }),
   );
   const odd = { config: 7, layers: [null, { digest: 1 }, { digest: "x" }], manifests: {} };
-  assert.deepEqual(parseNamedBlobs(Buffer.from(JSON.stringify(odd))), { blobs: [], manifests: [] });
+  assert.equal(parseNamedBlobs(Buffer.from(JSON.stringify(odd))), undefined, "it names no blobs");
 });

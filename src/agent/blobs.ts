@@ -20,10 +20,11 @@ export function parseNamedBlobs(bytes: Uint8Array): NamedBlobs | undefined {
   const config = "config" in value ? [value.config] : [];
   const layers = "layers" in value && Array.isArray(value.layers) ? value.layers : [];
   const manifests = "manifests" in value && Array.isArray(value.manifests) ? value.manifests : [];
-  return {
+  const named = {
     blobs: [...config, ...layers].flatMap(digestOf),
     manifests: manifests.flatMap(digestOf),
   };
+  return named.blobs.length + named.manifests.length > 0 ? named : undefined;
 }
 
 function digestOf(descriptor: unknown): string[] {
@@ -32,34 +33,53 @@ function digestOf(descriptor: unknown): string[] {
   return typeof digest === "string" && digestPattern.test(digest) ? [digest] : [];
 }
 
-/**
- * Finds out of which blobs an image is made, from what the runtime has of it already.
- *
- * @param read - reads a blob that is there.
- * @returns `undefined` while its manifest is not there. Of an index, the platforms that are there count.
- */
-export async function blobsOf(
-  digest: string,
-  read: (digest: string) => Promise<Uint8Array | undefined>,
-): Promise<ReadonlySet<string> | undefined> {
-  const named = await readNamed(digest, read);
-  if (!named) return undefined;
-  if (named.manifests.length === 0) return new Set([digest, ...named.blobs]);
-  const found = new Set<string>();
-  for (const manifest of named.manifests.slice(0, maxManifests)) {
-    const { blobs } = (await readNamed(manifest, read)) ?? {};
-    for (const blob of [manifest, ...(blobs ?? [])]) if (blobs) found.add(blob);
-  }
-  return found.size === 0 ? undefined : found.add(digest);
-}
-
 /** An index names one for each platform; more than these are nothing that a runtime fetched. */
 const maxManifests = 64;
 
-async function readNamed(
-  digest: string,
-  read: (digest: string) => Promise<Uint8Array | undefined>,
-): Promise<NamedBlobs | undefined> {
-  const bytes = await read(digest);
-  return bytes && parseNamedBlobs(bytes);
+/** Finds out of which blobs an image is made, from what the runtime has of it already. */
+export class BlobSearch {
+  /** What the image's tag names: a manifest or an index. */
+  readonly digest: string;
+  /** What is there and names no blobs, so that nobody need read it again. */
+  readonly #others = new Set<string>();
+
+  constructor(digest: string) {
+    this.digest = digest;
+  }
+
+  /** Whether nothing will ever be found: what is there under the digest is no manifest. */
+  get isVain(): boolean {
+    return this.#others.has(this.digest);
+  }
+
+  /**
+   * Looks at what is there by now.
+   *
+   * @param read - reads a blob that is there.
+   * @returns `undefined` while its manifest is not there. Of an index, the platforms that are there count.
+   */
+  async look(
+    read: (digest: string) => Promise<Uint8Array | undefined>,
+  ): Promise<ReadonlySet<string> | undefined> {
+    const named = await this.#named(this.digest, read);
+    if (!named) return undefined;
+    if (named.manifests.length === 0) return new Set([this.digest, ...named.blobs]);
+    const found = new Set<string>();
+    for (const manifest of named.manifests.slice(0, maxManifests)) {
+      const { blobs } = (await this.#named(manifest, read)) ?? {};
+      for (const blob of [manifest, ...(blobs ?? [])]) if (blobs) found.add(blob);
+    }
+    return found.size === 0 ? undefined : found.add(this.digest);
+  }
+
+  async #named(
+    digest: string,
+    read: (digest: string) => Promise<Uint8Array | undefined>,
+  ): Promise<NamedBlobs | undefined> {
+    if (this.#others.has(digest)) return undefined;
+    const bytes = await read(digest);
+    const named = bytes && parseNamedBlobs(bytes);
+    if (bytes && !named) this.#others.add(digest);
+    return named;
+  }
 }

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
+import type { Node } from "#kube/types.ts";
 import { aNode } from "#test/agent-world.ts";
-import { lackOfSpace, neededBytes, runtimeDisk } from "./disk.ts";
+import { lackOfSpace, neededBytes, roomIn, runtimeDisk, shareOf } from "./disk.ts";
+import type { OwedImage } from "./owed.ts";
 
 const policy = { expansion: 3, reservePercent: 10 };
 const megabyte = 1_000_000;
@@ -12,6 +14,10 @@ const disk = { freeBytes: 400 * megabyte, totalBytes: 1_000 * megabyte };
 function lackOf(need: number, others = 0, freeBytes = disk.freeBytes): string | undefined {
   const bytes = { needBytes: need * megabyte, othersBytes: others * megabyte };
   return lackOfSpace(bytes, { ...disk, freeBytes }, policy);
+}
+
+function needed(sizes: OwedImage["sizes"], node: Node | undefined): number {
+  return neededBytes({ sizes }, { node, hasOther: false }, policy);
 }
 
 /** The `f_type` of file systems. */
@@ -40,7 +46,36 @@ describe("lackOfSpace()", () => {
   });
 });
 
+describe("shareOf()", () => {
+  const a = { namespace: "a", bytes: 30 };
+  const huge = { namespace: "huge", bytes: 100 };
+
+  test("counts a namespace's own claims in full, and others' to half of the room", () => {
+    assert.deepEqual(shareOf(["b"], [a, a], 100), { namespace: "b", othersBytes: 50 });
+    assert.deepEqual(shareOf(["a"], [a, a], 100), { namespace: "a", othersBytes: 60 });
+    assert.deepEqual(shareOf(["b"], [a, huge], 100), { namespace: "b", othersBytes: 80 });
+  });
+
+  test("takes the part of whichever namespace of an image has most room left", () => {
+    const others = { namespace: "a", othersBytes: 50 };
+    assert.deepEqual(shareOf(["a", "huge"], [huge], 100), others);
+    assert.deepEqual(shareOf(["huge", "a"], [huge], 100), others);
+  });
+
+  test("is as hard on everybody where there is no room", () => {
+    const none = roomIn({ freeBytes: 1, totalBytes: 100 }, policy);
+    assert.equal(none, -9);
+    assert.deepEqual(shareOf(["b"], [a], none), { namespace: "b", othersBytes: 0 });
+  });
+});
+
 describe("neededBytes()", () => {
+  test("counts an image of which the node has another version as what is downloaded", () => {
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 10 }];
+
+    assert.equal(neededBytes({ sizes }, { node: aNode(), hasOther: true }, policy), 10);
+  });
+
   test("goes by the node's platform, whatever its variant", () => {
     const sizes = [
       { platform: "linux/amd64", sizeBytes: 10 },
@@ -49,15 +84,15 @@ describe("neededBytes()", () => {
     const arm = aNode();
     const nodeInfo = { operatingSystem: "linux", architecture: "arm64" };
 
-    assert.equal(neededBytes({ sizes }, aNode(), policy), 30);
-    assert.equal(neededBytes({ sizes }, { ...arm, status: { nodeInfo } }, policy), 60);
+    assert.equal(needed(sizes, aNode()), 30);
+    assert.equal(needed(sizes, { ...arm, status: { nodeInfo } }), 60);
   });
 
   test("is nothing if nobody knows the size, or the platform", () => {
-    assert.equal(neededBytes({ sizes: [] }, aNode(), policy), 0);
+    assert.equal(needed([], aNode()), 0);
     const sizes = [{ platform: "windows/amd64", sizeBytes: 10 }];
-    assert.equal(neededBytes({ sizes }, aNode(), policy), 0);
-    assert.equal(neededBytes({ sizes }, undefined, policy), 0);
+    assert.equal(needed(sizes, aNode()), 0);
+    assert.equal(needed(sizes, undefined), 0);
   });
 });
 

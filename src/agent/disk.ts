@@ -24,25 +24,66 @@ export interface DiskPolicy {
   readonly reservePercent: number;
 }
 
+/** What a running pull may still take, at most. */
+export interface DiskClaim {
+  /** For whom it is pulled. */
+  readonly namespace: string;
+  readonly bytes: number;
+}
+
+/** How much pulls may take; less than nothing if the reserve is not free. */
+export function roomIn(
+  { freeBytes, totalBytes }: DiskSpace,
+  { reservePercent }: DiskPolicy,
+): number {
+  return freeBytes - (totalBytes * reservePercent) / 100;
+}
+
+/**
+ * Works out for which of its namespaces an image gets most of the room, and what others have of it.
+ *
+ * A namespace's claims keep all of their bytes from itself, but from others at most half of the room:
+ * how large its images are, its own registry says.
+ */
+export function shareOf(
+  namespaces: readonly string[],
+  claims: Iterable<DiskClaim>,
+  roomBytes: number,
+): { namespace: string; othersBytes: number } {
+  const taken = new Map<string, number>();
+  for (const { namespace, bytes } of claims) {
+    taken.set(namespace, (taken.get(namespace) ?? 0) + bytes);
+  }
+  const mostBytes = Math.max(0, roomBytes / 2);
+  const excess = (namespace: string): number =>
+    Math.max(0, (taken.get(namespace) ?? 0) - mostBytes);
+  const namespace = namespaces.reduce((best, other) =>
+    excess(other) < excess(best) ? other : best,
+  );
+  const boundedBytes = taken.values().reduce((sum, bytes) => sum + Math.min(bytes, mostBytes), 0);
+  return { namespace, othersBytes: boundedBytes + excess(namespace) };
+}
+
 /** Why an image would not fit, in words that stay the same while it does not; `undefined` if it does. */
 export function lackOfSpace(
   { needBytes, othersBytes }: { needBytes: number; othersBytes: number },
-  { freeBytes, totalBytes }: DiskSpace,
-  { reservePercent }: DiskPolicy,
+  space: DiskSpace,
+  policy: DiskPolicy,
 ): string | undefined {
-  const reserveBytes = (totalBytes * reservePercent) / 100;
-  if (freeBytes - othersBytes - needBytes >= reserveBytes) return undefined;
+  if (othersBytes + needBytes <= roomIn(space, policy)) return undefined;
+  const { reservePercent } = policy;
   return `needs about ${megabytes(needBytes)} MB beside the ${reservePercent} % of the disk that stay free`;
 }
 
 /**
  * Estimates what a pull of an image takes on a node's disk; 0 if its size is not known.
  *
- * Layers that the node has already are counted too: which ones they are, only a pull finds out.
+ * Which layers the node has already, only a pull finds out. They are counted too; but an image that
+ * it has in another version counts as what is downloaded alone, since versions share most layers.
  */
 export function neededBytes(
   { sizes }: Pick<OwedImage, "sizes">,
-  node: Node | undefined,
+  { node, hasOther }: { node: Node | undefined; hasOther: boolean },
   { expansion }: DiskPolicy,
 ): number {
   const { operatingSystem, architecture } = node?.status?.nodeInfo ?? {};
@@ -51,7 +92,8 @@ export function neededBytes(
   const ofNode = sizes.filter(
     (size) => size.platform === platform || size.platform.startsWith(`${platform}/`),
   );
-  return Math.max(0, ...ofNode.map(({ sizeBytes }) => sizeBytes)) * expansion;
+  const sizeBytes = Math.max(0, ...ofNode.map((size) => size.sizeBytes));
+  return hasOther ? sizeBytes : sizeBytes * expansion;
 }
 
 function megabytes(bytes: number): string {

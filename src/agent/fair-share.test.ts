@@ -83,6 +83,49 @@ describe("nextPull()", () => {
     assert.equal(next(waiting, { concurrency: 1 }), "a1");
   });
 
+  // Names that hang each time kept the retries of others waiting for ever.
+  test("keeps one of the slots for retries from a namespace that has the others", () => {
+    const hanging = [running("a", true), { ...running("a", true), reference: "a-other" }];
+    const again = aRequest("a", "a1", { isRetry: true });
+    const others = aRequest("b", "b1", { isRetry: true });
+
+    assert.equal(next([again], { concurrency: 4, running: hanging }), "nothing");
+    assert.equal(next([again, others], { concurrency: 4, running: hanging }), "b1");
+    assert.equal(next([others], { concurrency: 3, running: hanging.slice(1) }), "b1");
+  });
+
+  test("lets no retries that hang keep the retry of another namespace waiting", () => {
+    const concurrency = fc.integer({ min: 3, max: 20 });
+    fc.assert(
+      fc.property(concurrency, fc.boolean(), (concurrency, isOneHost) => {
+        const hanging: RunningPull[] = [];
+        const evil = Array.from({ length: 30 }, (_, i) =>
+          aRequest("evil", `${i}`, { isRetry: true, ...(isOneHost && { host: "hangs.io" }) }),
+        );
+        const turn = { running: hanging, concurrency, lastTurns: new Map(), nowMs: 0 };
+        for (;;) {
+          const { request, namespace } = nextPull(evil, turn) ?? {};
+          if (!request || namespace === undefined) break;
+          hanging.push({ ...request, namespace });
+        }
+        const good = aRequest("good", "good", { isRetry: true, host: "hangs.io" });
+        assert.equal(nextPull([...evil, good], turn)?.request, good);
+      }),
+    );
+  });
+
+  test("gives a registry that hangs one of two slots, and so keeps its other images waiting", () => {
+    const hanging = { ...running("a"), host: "slow.io" };
+    const turn = { concurrency: 2, running: [hanging] };
+
+    assert.equal(next([aRequest("b", "b1", { host: "slow.io" })], turn), "nothing");
+    assert.equal(next([aRequest("b", "b1")], turn), "b1");
+    assert.equal(
+      next([aRequest("b", "b1", { isRetry: true })], { ...turn, running: [running("a", true)] }),
+      "nothing",
+    );
+  });
+
   test("serves each namespace's first image after one turn of each other namespace", () => {
     const names = fc.uniqueArray(fc.string({ minLength: 1, maxLength: 3 }), { minLength: 1 });
     const counts = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 10, maxLength: 10 });
@@ -120,7 +163,6 @@ describe("nextPull()", () => {
     assert.equal(next(waiting, { concurrency: 4, running: [hanging, hanging] }), "b1");
     const other = { ...running("c"), host: "slow.io" };
     assert.equal(next(waiting, { concurrency: 4, running: [hanging, hanging, other] }), "nothing");
-    assert.equal(next(waiting, { concurrency: 2, running: [hanging] }), "nothing");
   });
 
   test("lets no registry that hangs keep another one's image waiting", () => {

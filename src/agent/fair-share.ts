@@ -7,7 +7,7 @@ export interface PullRequest {
   readonly namespaces: readonly string[];
   /** Orders the pulls of one namespace, highest first. */
   readonly priority: number;
-  /** Whether it has failed before, or could not begin. */
+  /** Whether it was pulled before, and did not bring what it should. */
   readonly isRetry: boolean;
   /** When it may begin, in milliseconds since 1970. */
   readonly dueMs: number;
@@ -36,10 +36,14 @@ export interface Turn {
  * Namespaces share the slots: the one with the fewest running pulls is next, then the one that has
  * waited longest. Within a namespace, priority decides, then what has not failed before, then who
  * is due longest. A namespace never holds all slots, and retries never take the last one, so that
- * names that hang until their time is over keep no image of another namespace waiting. For the same
- * reason a registry holds no more than half of the slots; but a namespace that has none may take one
- * beyond that half, as long as one is left for other registries: whoever has its names hang at a
- * registry shuts nobody else out of it. (With a single slot they all wait.)
+ * names that hang until their time is over keep no image of another namespace waiting. Of the slots
+ * for retries, too, a namespace leaves one to others. For the same reason a registry holds no more
+ * than half of the slots; but a namespace that has none may take one beyond that half, as long as one
+ * is left for other registries: whoever has its names hang at a registry shuts nobody else out of it.
+ *
+ * All of this takes three slots. With two, retries have one, and so has each registry: a name that
+ * hangs there keeps others' retries, and others' images of its registry, waiting until its time is
+ * over. With one, it keeps everything waiting.
  */
 export function nextPull(
   waiting: Iterable<PullRequest>,
@@ -55,7 +59,12 @@ export function nextPull(
     (lastTurns.get(a) ?? 0) - (lastTurns.get(b) ?? 0) ||
     compare(a, b);
 
+  const retries = countBy(
+    running.filter(({ isRetry }) => isRetry),
+    ({ namespace }) => namespace,
+  );
   const mostOfOne = Math.max(1, concurrency - 1);
+  const mostRetriesOfOne = Math.max(1, concurrency - 2);
   const mostOfHost = Math.max(1, Math.floor(concurrency / 2));
   let best: { request: PullRequest; namespace: string } | undefined;
   for (const request of waiting) {
@@ -65,6 +74,7 @@ export function nextPull(
     for (const namespace of request.namespaces) {
       const share = shares.get(namespace) ?? 0;
       if (share >= mostOfOne || ofHost >= (share === 0 ? mostOfOne : mostOfHost)) continue;
+      if (request.isRetry && (retries.get(namespace) ?? 0) >= mostRetriesOfOne) continue;
       const order = best
         ? byTurn(namespace, best.namespace) || byUrgency(request, best.request)
         : -1;

@@ -11,9 +11,11 @@ import { restored } from "./restored-image.ts";
 import {
   calmAtMs,
   found,
+  longestWaitMs,
   missing,
   newlyOwed,
   renewed,
+  timely,
   type RetryPolicy,
   type TrackedImage,
 } from "./tracked-image.ts";
@@ -96,9 +98,10 @@ export class Ledger {
   compare(inventory: Pick<Inventory, "find">, now: Date): void {
     const { policy } = this.#options;
     for (const expected of this.#owed.images.values()) {
-      const image = this.#tracked.get(expected.reference);
+      const tracked = this.#tracked.get(expected.reference);
       const held = inventory.find(expected.reference);
-      if (!image) continue;
+      if (!tracked) continue;
+      const image = timely(tracked, now, policy);
       this.set(held ? found(image, held, { expected, now, policy }) : missing(image, now, policy));
     }
   }
@@ -126,19 +129,25 @@ export class Ledger {
       const owed = this.#owed.images.get(reference);
       if (!owed || (state === "available" && !outdated)) continue;
       const { host, namespaces, priority } = owed;
-      const isRetry = attempts > 0; // What merely waited holds nothing up.
+      const isRetry = attempts > 0 || (outdated?.pulls ?? 0) > 0; // What merely waited is none.
       requests.push({ reference, host, namespaces, priority, isRetry, dueMs });
     }
     return requests;
   }
 
-  /** In how many milliseconds something looks different by the passage of time alone. */
+  /**
+   * In how many milliseconds to look again: when something looks different by the passage of time
+   * alone, and while anything waits, soon enough to notice that the clock was set back.
+   */
   untilCalmMs(now: Date): number | undefined {
     const { policy } = this.#options;
-    const atMs = this.#tracked
-      .values()
-      .reduce((soonest, image) => Math.min(soonest, calmAtMs(image, policy)), Infinity);
-    return atMs === Infinity ? undefined : Math.max(0, atMs - now.getTime());
+    const nowMs = now.getTime();
+    const atMs = this.#tracked.values().reduce((soonest, image) => {
+      const waitsMs = image.dueMs > nowMs ? nowMs + longestWaitMs : Infinity;
+      return Math.min(soonest, calmAtMs(image, policy), waitsMs);
+    }, Infinity);
+    if (atMs === Infinity) return undefined;
+    return Math.min(longestWaitMs, Math.max(0, atMs - nowMs));
   }
 
   #takeEarlier(): Earlier {

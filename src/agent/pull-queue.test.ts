@@ -106,6 +106,16 @@ describe("PullQueue", () => {
     assert.deepEqual(bench.begun, ["x"]);
   });
 
+  // The clock was set back, and timers of more than 24 days end at once.
+  test("looks at the clock again within ten minutes, however far off a pull is", async (t) => {
+    const bench = new Bench(t);
+    const sleeps = t.mock.method(bench.clock, "sleep");
+    const dueMs = bench.clock.now().getTime() + 10 * 365 * 24 * 3_600_000;
+    await bench.tell(aRequest("x", { dueMs }));
+
+    assert.equal(sleeps.mock.calls.at(-1)?.arguments[0], 600_000);
+  });
+
   test("aborts a pull that is no longer owed, and frees its slot", async (t) => {
     const bench = new Bench(t, 1);
     await bench.tell(aRequest("x"), aRequest("y"));

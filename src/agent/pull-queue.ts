@@ -2,6 +2,7 @@ import type { Clock } from "#async/clock.ts";
 import { isAbort } from "#async/abort.ts";
 import { nextPull, type PullRequest, type RunningPull } from "./fair-share.ts";
 import type { AgentMetrics } from "./metrics.ts";
+import { longestWaitMs } from "./tracked-image.ts";
 import { Wake } from "./wake.ts";
 
 export interface PullQueueOptions {
@@ -124,7 +125,7 @@ export class PullQueue {
     if (this.#isHeld || this.#running.size >= this.#options.concurrency) return undefined;
     const nowMs = this.#options.clock.now().getTime();
     const dueMs = this.#waiting.map((request) => request.dueMs).filter((due) => due > nowMs);
-    return dueMs.length === 0 ? undefined : Math.min(...dueMs) - nowMs;
+    return dueMs.length === 0 ? undefined : Math.min(longestWaitMs, Math.min(...dueMs) - nowMs);
   }
 
   /** Forgets namespaces that want nothing, so that the map stays as small as what waits. */

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test, type TestContext } from "node:test";
 
-import { PullError } from "#cri/pull-error.ts";
+import { PullError, type PullErrorCode } from "#cri/pull-error.ts";
 import type { PullCredentials } from "#cri/runtime-client.ts";
 import { MemoryRuntime } from "#test/agent-runtime.ts";
 import { aNode } from "#test/agent-world.ts";
@@ -42,8 +42,9 @@ function pull(
   puller: Puller,
   image: OwedImage,
   postponements = 0,
+  hasOther = false,
 ): Promise<PullOutcome> {
-  return puller.pull(image, { node: aNode(), attempts: 0, postponements, signal });
+  return puller.pull(image, { node: aNode(), hasOther, attempts: 0, postponements, signal });
 }
 
 const denied = { name: "PullError", code: "PULL_DENIED" };
@@ -61,6 +62,25 @@ describe("a pull with logins", () => {
     runtime.guard(reference, "third");
     await assert.rejects(pull(t, puller, image), denied);
     assert.deepEqual(runtime.users.slice(2), ["first", "second", undefined]);
+  });
+
+  test("tells that a login was denied, and not what a stranger was told then", async (t) => {
+    let answer: PullErrorCode = "UNKNOWN";
+    const runtime: PullerDeps["runtime"] = {
+      async pull(reference, { credentials }) {
+        const code = credentials ? "PULL_DENIED" : answer;
+        throw new PullError(reference, code, code, undefined);
+      },
+    };
+    const { puller } = aPuller({ logins, runtime });
+    for (const code of ["IMAGE_NOT_FOUND", "THROTTLED", "UNKNOWN"] as const) {
+      answer = code;
+      await assert.rejects(pull(t, puller, image), denied);
+    }
+    for (const code of ["DISK_FULL", "RUNTIME_UNAVAILABLE"] as const) {
+      answer = code;
+      await assert.rejects(pull(t, puller, image), { code }, "that is the node's");
+    }
   });
 
   test("tries no other login when something else is wrong", async (t) => {
@@ -226,6 +246,39 @@ describe("a pull onto a disk", () => {
     assert.equal((await pull(t, puller, anImage({ reference: "r.io/y:1" }))).isDone, true);
   });
 
+  // Sizes of petabytes in one plan made every other image wait for the disk.
+  test("takes nothing from others for what does not fit", async (t) => {
+    const { puller, runtime } = aPuller({ disk: having(400) });
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 1e15 }];
+    const [huge, good] = await Promise.all([
+      pull(t, puller, anImage({ reference: "r.io/huge:1", sizes })),
+      pull(t, puller, anImage()),
+    ]);
+
+    assert.deepEqual([huge.isDone, good.isDone], [false, true]);
+    assert.deepEqual(runtime.pulls, [reference]);
+  });
+
+  test("keeps half of the room for others, whatever sizes one namespace's images are said to have", async (t) => {
+    const { puller, runtime } = aPuller({ disk: having(700) });
+    runtime.hold(reference);
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 200 }]; // All of the room.
+    const huge = pull(t, puller, anImage({ sizes }));
+    const own = await pull(t, puller, anImage({ reference: "r.io/own:1" }));
+    const others = anImage({ reference: "r.io/others:1", namespaces: ["b"] });
+    assert.deepEqual([own.isDone, (await pull(t, puller, others)).isDone], [false, true]);
+    runtime.release(reference);
+
+    assert.equal((await huge).isDone, true);
+  });
+
+  test("needs less room for an image of which the node has another version", async (t) => {
+    const { puller } = aPuller({ disk: having(200) });
+
+    assert.equal((await pull(t, puller, anImage())).isDone, false);
+    assert.equal((await pull(t, puller, anImage(), 0, true)).isDone, true);
+  });
+
   test("begins if nobody knows its size, or the disk", async (t) => {
     const unseen = { policy, source: { space: async () => undefined } };
     assert.equal((await pull(t, aPuller({ disk: unseen }).puller, anImage())).isDone, true);
@@ -259,7 +312,8 @@ test("a pull that is aborted rejects with the reason, whatever it was about to d
   const reason = new Error("no longer owed");
   const { puller, runtime } = aPuller({ logins: { loginsFor: async () => [aLogin("u")] } });
   runtime.hold(reference);
-  const attempt = { node: aNode(), attempts: 0, postponements: 0, signal: caller.signal };
+  const { signal } = caller;
+  const attempt = { node: aNode(), hasOther: false, attempts: 0, postponements: 0, signal };
   const pulling = puller.pull(anImage({ loginPlans: ["a/one"] }), attempt);
   while (runtime.running.length === 0) await new Promise(setImmediate);
   caller.abort(reason);

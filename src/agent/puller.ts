@@ -5,7 +5,15 @@ import { PullError } from "#cri/pull-error.ts";
 import type { PullCredentials } from "#cri/runtime-client.ts";
 import type { Node } from "#kube/types.ts";
 import { parseReference } from "#oci/reference.ts";
-import { lackOfSpace, neededBytes, type DiskPolicy, type DiskSource } from "./disk.ts";
+import {
+  lackOfSpace,
+  neededBytes,
+  roomIn,
+  shareOf,
+  type DiskClaim,
+  type DiskPolicy,
+  type DiskSource,
+} from "./disk.ts";
 import type { WaitReason } from "./failure.ts";
 import { LoginsUnavailableError, type LoginSource } from "./logins.ts";
 import type { OwedImage } from "./owed.ts";
@@ -43,6 +51,8 @@ export interface PullerDeps {
 /** How things stand when a pull is begun. */
 export interface PullAttempt {
   readonly node: Node | undefined;
+  /** Whether the node has another version of the image. */
+  readonly hasOther: boolean;
   /** Failed pulls before. */
   readonly attempts: number;
   /** How often in a row it was put off before. */
@@ -64,8 +74,8 @@ export type WaitFinding = Finding & { readonly reason: WaitReason };
  */
 export class Puller {
   readonly #deps: PullerDeps;
-  /** What running pulls may still take of the disk, at most. */
-  readonly #claims = new Map<string, number>();
+  /** By running pull. */
+  readonly #claims = new Map<string, DiskClaim>();
 
   constructor(deps: PullerDeps) {
     this.#deps = deps;
@@ -78,23 +88,33 @@ export class Puller {
    * @throws {PullError} or another error if the pull fails, and the signal's reason if aborted.
    */
   async pull(image: OwedImage, attempt: PullAttempt): Promise<PullOutcome> {
-    const { reference } = image;
-    const { disk } = this.#deps;
-    const needBytes = disk ? neededBytes(image, attempt.node, disk.policy) : 0;
-    const { signal } = attempt;
-    const space = needBytes > 0 ? await disk?.source.space({ signal }) : undefined;
-    // Nothing is awaited from here until the claim: what does not fit takes nothing from others.
-    const othersBytes = this.#claims.values().reduce((sum, bytes) => sum + bytes, 0);
-    const lack = space && disk && lackOfSpace({ needBytes, othersBytes }, space, disk.policy);
+    const lack = await this.#claimSpace(image, attempt);
     if (lack !== undefined) {
       return this.#waits("InsufficientDisk", lack, this.#later(diskRecheckMs));
     }
-    this.#claims.set(reference, needBytes);
     try {
       return await this.#pullWithLogins(image, attempt);
     } finally {
-      this.#claims.delete(reference);
+      this.#claims.delete(image.reference);
     }
+  }
+
+  /** Claims room for an image. @returns why it has none. */
+  async #claimSpace(image: OwedImage, attempt: PullAttempt): Promise<string | undefined> {
+    const { disk } = this.#deps;
+    const bytes = disk ? neededBytes(image, attempt, disk.policy) : 0;
+    if (!disk || bytes === 0) return undefined;
+    const space = await disk.source.space({ signal: attempt.signal });
+    if (!space) return undefined;
+    // Nothing is awaited from here until the claim: what does not fit takes nothing from others.
+    const { namespace, othersBytes } = shareOf(
+      image.namespaces,
+      this.#claims.values(),
+      roomIn(space, disk.policy),
+    );
+    const lack = lackOfSpace({ needBytes: bytes, othersBytes }, space, disk.policy);
+    if (lack === undefined) this.#claims.set(image.reference, { namespace, bytes });
+    return lack;
   }
 
   async #pullWithLogins(image: OwedImage, attempt: PullAttempt): Promise<PullOutcome> {

@@ -3,7 +3,7 @@ import { describe, test } from "node:test";
 
 import type { ReportedImage } from "#api/v1/node-report.ts";
 import { restored, type Restart } from "./restored-image.ts";
-import { found, missing, type TrackedImage } from "./tracked-image.ts";
+import { failed, found, missing, newlyOwed, type TrackedImage } from "./tracked-image.ts";
 
 const now = new Date("2026-01-01T00:00:00Z");
 const policy = { errorThreshold: 3, minMs: 10_000, maxMs: 600_000, random: () => 0 };
@@ -73,6 +73,38 @@ describe("restored()", () => {
     );
 
     assert.deepEqual(reasons, ["WaitingForSlot", "InsufficientDisk", undefined]);
+  });
+
+  // The error of an image that follows its tag was forgotten with each restart of the agent.
+  test("goes on with the error of an image of which the node has another version", () => {
+    const expected = { digest: b, followsTag: true };
+    const there = { digests: [a], sizeBytes: 1 };
+    let before = found(newlyOwed(failure.reference, now), there, { expected, now, policy });
+    for (let pull = 0; pull < 3; pull++) {
+      before = failed(before, { reason: "NotFound", message: "no such tag" }, now, policy);
+    }
+    const image = restored({ ...failure, since: now.toISOString() }, { ...restart, expected });
+
+    const after = found(image, there, { expected, now, policy });
+    assert.deepEqual(after, before);
+    const { outdated: _, ...alone } = before;
+    assert.deepEqual(missing(image, now, policy), alone, "and of one that is not there at all");
+  });
+
+  test("goes on with what an outdated image waits for, or says that its tag has moved", () => {
+    const expected = { digest: b, followsTag: true };
+    const there = { digests: [a], sizeBytes: 1 };
+    const reasonsAfter = (reported: ReportedImage): unknown => {
+      const image = restored(reported, { ...restart, expected });
+      return found(image, there, { expected, now, policy }).finding?.reason;
+    };
+    const pending = { reference: "r.io/x:1", state: "pending", since: available.since } as const;
+
+    assert.equal(reasonsAfter({ ...pending, reason: "WaitingForSlot" }), "WaitingForSlot");
+    assert.equal(reasonsAfter({ ...pending, reason: "TagMoved" }), "TagMoved");
+    assert.equal(reasonsAfter({ ...pending, reason: "DiskPressure" }), "TagMoved");
+    assert.equal(reasonsAfter({ ...pending, reason: "Removed" }), "TagMoved");
+    assert.equal(reasonsAfter(pending), "TagMoved");
   });
 
   test("pulls what its registry gave otherwise again after a while, and not at once", () => {

@@ -43,13 +43,14 @@ export function restored(reported: ReportedImage, restart: Restart): TrackedImag
   const finding = findingOf(reported);
   const known = { ...newlyOwed(reference, since), state, removals, ...(finding && { finding }) };
   if (state === "available") return { ...known, ...availableOf(reported, restart) };
+  const awaited = finding && removals === 0 ? awaitedOf(restart.expected) : {};
   if (attempts > 0) {
     const dueMs = isSamePlan ? now.getTime() + fullJitter(attempts, policy) : 0;
-    return { ...known, attempts, dueMs };
+    return { ...known, ...awaited, attempts, dueMs };
   }
   // A new start is no reason to go against whoever removes it.
   const isUnwanted = removals >= repeatedRemovals;
-  return { ...known, dueMs: isUnwanted ? returnMs(removals, now, policy) : 0 };
+  return { ...known, ...awaited, dueMs: isUnwanted ? returnMs(removals, now, policy) : 0 };
 }
 
 function availableOf(
@@ -62,6 +63,11 @@ function availableOf(
   }
   const outdated = { expected: expected.digest, pulls: 1 };
   return { held, outdated, dueMs: againMs(outdated.pulls, now, policy) };
+}
+
+/** What it was pulled for, should the runtime have something else under its tag: that is no news. */
+function awaitedOf({ followsTag, digest }: Expected): Pick<TrackedImage, "outdated"> {
+  return followsTag && digest !== undefined ? { outdated: { expected: digest, pulls: 0 } } : {};
 }
 
 function removalsOf({ reason }: ReportedImage): number {

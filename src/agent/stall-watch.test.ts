@@ -18,6 +18,9 @@ class Bench {
   ingests: Ingest[] = [];
   problem: Error | undefined;
   looks = 0;
+  readonly reads: string[] = [];
+  /** Goes on with the clock, whatever that is set to. */
+  #setBackMs = 0;
   readonly watch = new StallWatch({
     transfers: {
       ingests: async () => {
@@ -26,12 +29,17 @@ class Bench {
         return this.ingests;
       },
       readBlob: async (digest) => {
+        this.reads.push(digest);
         if (this.tooLarge.has(digest)) throw new RpcError("INTERNAL", "more than one message");
         return this.blobs.get(digest);
       },
     },
     timeoutMs: 60_000,
-    clock: this.clock,
+    clock: {
+      now: () => new Date(this.clock.now().getTime() - this.#setBackMs),
+      sleep: (ms, options) => this.clock.sleep(ms, options),
+    },
+    monotonicMs: () => this.clock.now().getTime(),
     log: silentLog,
   });
 
@@ -52,6 +60,10 @@ class Bench {
     );
     t.after(() => done.resolve("over"));
     return { outcome: () => outcome, end: () => done.resolve("pulled") };
+  }
+
+  setBack(ms: number): void {
+    this.#setBackMs = ms;
   }
 
   show(ref: string, offsetBytes: number): void {
@@ -126,6 +138,36 @@ describe("StallWatch.guard()", () => {
     await bench.clock.advance(10_000);
 
     assert.match(third.outcome(), /nothing came for 240 s/);
+  });
+
+  test("has no more than eight times the patience, however often a pull has failed", async (t) => {
+    const bench = new Bench();
+    const pull = bench.pull(t, { attempts: 100 });
+    await bench.clock.advance(479_000);
+    assert.equal(pull.outcome(), "running");
+    await bench.clock.advance(6_000);
+
+    assert.match(pull.outcome(), /nothing came for 480 s/);
+  });
+
+  test("gives up a pull in its time when the clock is set back", async (t) => {
+    const bench = new Bench();
+    const pull = bench.pull(t);
+    await bench.clock.advance(5_000);
+    bench.setBack(3_600_000);
+    await bench.clock.advance(60_000);
+
+    assert.match(pull.outcome(), /nothing came for 60 s/);
+    assert.equal(bench.looks, 13);
+  });
+
+  test("reads a blob that is no manifest once", async (t) => {
+    const bench = new Bench();
+    bench.blobs.set(digest("f"), Buffer.from("a layer"));
+    bench.pull(t, { digest: digest("f") });
+    await bench.clock.advance(50_000);
+
+    assert.deepEqual(bench.reads, [digest("f")]);
   });
 
   test("does not take unpacking for a stall", async (t) => {

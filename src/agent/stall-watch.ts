@@ -3,12 +3,15 @@ import { TaskGroup } from "#async/task-group.ts";
 import { UnsupportedError } from "#cri/rpc-error.ts";
 import type { Ingest } from "#cri/runtime-client.ts";
 import type { Log } from "#telemetry/log.ts";
-import { blobsOf } from "./blobs.ts";
+import { BlobSearch } from "./blobs.ts";
 import { PullStalledError } from "./failure.ts";
 import { TransferProgress, type FollowedPull } from "./transfer-progress.ts";
 
 /** How often the runtime is asked while anything is pulled. */
 const pollMs = 5_000;
+
+/** After so many failures, a registry that stays silent is given no more time than before. */
+const mostPatience = 3;
 
 /** What a runtime tells of its downloads. `#cri/runtime-client.ts` has the contract. */
 export interface TransferSource {
@@ -21,6 +24,8 @@ export interface StallWatchOptions {
   /** How long a pull may go on without a byte, in milliseconds. */
   timeoutMs: number;
   clock: Clock;
+  /** A clock that is never set. */
+  monotonicMs?: () => number;
   log: Log;
 }
 
@@ -41,12 +46,14 @@ export interface WatchedPull {
  */
 export class StallWatch {
   readonly #options: StallWatchOptions;
+  readonly #monotonicMs: () => number;
   readonly #progress = new TransferProgress();
-  readonly #digests = new Map<FollowedPull, string>();
+  readonly #searches = new Map<FollowedPull, BlobSearch>();
   #lookedMs = -Infinity;
 
   constructor(options: StallWatchOptions) {
     this.#options = options;
+    this.#monotonicMs = options.monotonicMs ?? (() => performance.now());
   }
 
   /**
@@ -67,8 +74,8 @@ export class StallWatch {
 
   async #watch(pull: WatchedPull, signal: AbortSignal): Promise<void> {
     const { clock, timeoutMs } = this.#options;
-    const followed = this.#progress.follow(clock.now().getTime());
-    if (pull.digest !== undefined) this.#digests.set(followed, pull.digest);
+    const followed = this.#progress.follow(this.#monotonicMs());
+    if (pull.digest !== undefined) this.#searches.set(followed, new BlobSearch(pull.digest));
     try {
       for (;;) {
         if (!(await this.#look(signal))) return;
@@ -76,32 +83,33 @@ export class StallWatch {
         // Nothing has come: its registry may be silent, or all its blobs were there and are unpacked.
         // More patience each time, so that unpacking comes to an end some time.
         const isCertain = hasBegun || blobs !== undefined;
-        const limitMs = isCertain ? timeoutMs : timeoutMs * 2 ** pull.attempts;
-        if (clock.now().getTime() - lastMs >= limitMs) {
+        const patience = isCertain ? 0 : Math.min(pull.attempts, mostPatience);
+        const limitMs = timeoutMs * 2 ** patience;
+        if (this.#monotonicMs() - lastMs >= limitMs) {
           throw new PullStalledError(pull.reference, limitMs);
         }
         await clock.sleep(pollMs, { signal });
       }
     } finally {
-      this.#digests.delete(followed);
+      this.#searches.delete(followed);
       this.#progress.forget(followed);
     }
   }
 
   /** Looks at all downloads, unless another pull's watch has just done so. @returns false if it cannot. */
   async #look(signal: AbortSignal): Promise<boolean> {
-    const { transfers, clock, log } = this.#options;
-    const nowMs = clock.now().getTime();
+    const { transfers, log } = this.#options;
+    const nowMs = this.#monotonicMs();
     if (nowMs - this.#lookedMs < pollMs) return true;
     this.#lookedMs = nowMs;
     try {
-      this.#progress.observe(await transfers.ingests({ signal }), clock.now().getTime());
+      this.#progress.observe(await transfers.ingests({ signal }), this.#monotonicMs());
     } catch (error) {
       this.#lookedMs = -Infinity;
       signal.throwIfAborted();
       if (error instanceof UnsupportedError) return false;
       log.debug("downloads not seen", { error });
-      this.#progress.excuse(clock.now().getTime()); // What nobody saw may have come all the same.
+      this.#progress.excuse(this.#monotonicMs()); // What nobody saw may have come all the same.
       return true;
     }
     await this.#learnBlobs(signal);
@@ -110,17 +118,17 @@ export class StallWatch {
 
   async #learnBlobs(signal: AbortSignal): Promise<void> {
     const { transfers, log } = this.#options;
-    for (const [pull, digest] of this.#digests) {
+    for (const [pull, search] of this.#searches) {
       try {
-        const blobs = await blobsOf(digest, (digest) => transfers.readBlob(digest, { signal }));
-        if (!blobs) continue;
-        pull.blobs = blobs;
+        const blobs = await search.look((digest) => transfers.readBlob(digest, { signal }));
+        if (blobs) pull.blobs = blobs;
+        else if (!search.isVain) continue;
       } catch (error) {
-        // It is none, or too large for one. Its pull goes on unfollowed, and others' are followed.
+        // It is too large for a manifest. Its pull goes on unfollowed, and others' are followed.
         signal.throwIfAborted();
-        log.debug("manifest not read", { digest, error });
+        log.debug("manifest not read", { digest: search.digest, error });
       }
-      this.#digests.delete(pull);
+      this.#searches.delete(pull);
     }
   }
 }

@@ -65,6 +65,12 @@ export type Expected = Pick<OwedImage, "digest" | "followsTag">;
 /** The wait before an image that somebody removed is pulled for the first time: they may not be done. */
 const firstReturnMs = 4_000;
 
+/**
+ * The longest that anybody waits without another look at the clock, which may have been set back, and
+ * longer than any pull is put off.
+ */
+export const longestWaitMs = 600_000;
+
 /** Removals in short order that are no accident: whoever does it does not want the image here. */
 export const repeatedRemovals = 3;
 
@@ -247,6 +253,14 @@ export function renewed(image: TrackedImage, now: Date): TrackedImage {
   if (image.state === "available") return image.outdated ? { ...image, dueMs: 0 } : image;
   const since = image.state === "pending" ? image.since : now;
   return newlyOwed(image.reference, since);
+}
+
+/** Puts right what seems far off since the clock was set back: nothing would happen until then. */
+export function timely(image: TrackedImage, now: Date, { maxMs }: RetryPolicy): TrackedImage {
+  const latestMs = now.getTime() + Math.max(maxMs, longestWaitMs);
+  const since = image.since > now ? now : image.since;
+  const dueMs = Math.min(image.dueMs, latestMs);
+  return since === image.since && dueMs === image.dueMs ? image : { ...image, since, dueMs };
 }
 
 /** When an image will look different by the passage of time alone, in milliseconds since 1970. */

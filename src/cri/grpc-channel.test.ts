@@ -80,6 +80,26 @@ describe("GrpcChannel", () => {
     });
   });
 
+  // A runtime sends blobs of any size so, a mebibyte each.
+  test("refuses a second message where one is due, and tells the server", async (t) => {
+    const gone = Promise.withResolvers<void>();
+    const path = await rawServer(t, (stream) => {
+      stream.on("close", () => gone.resolve());
+      stream.respond({ ":status": 200 });
+      const message = encodeFrame(Buffer.alloc(10));
+      for (let sent = 0; sent < 2; sent++) stream.write(message); // And more, as long as it may.
+    });
+    await using channel = new GrpcChannel(path);
+
+    await assert.rejects(channel.unary(echo, Buffer.of(), { timeoutMs, signal: t.signal }), {
+      name: "RpcError",
+      code: "INTERNAL",
+      message: "/test/Echo gave more than one message",
+    });
+
+    await gone.promise;
+  });
+
   test("reads a status without messages, its text percent-encoded", async (t) => {
     const path = await rawServer(t, (stream) => {
       stream.respond(
