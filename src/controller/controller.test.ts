@@ -17,7 +17,8 @@ import { FakeApiServer, type SeenRequest } from "#test/fake-api-server.ts";
 import { anImage, aNodeReport } from "#test/kinds.ts";
 import { controllerCaches } from "./caches.ts";
 import { Controller, type PullSecretCache } from "./controller.ts";
-import type { RegistryLookup } from "./image/resolver.ts";
+import type { Quota } from "./image/quota.ts";
+import type { RegistryLookup } from "./image/registry-lookup.ts";
 
 const bookworm = "docker.io/library/debian:bookworm";
 const settings = {
@@ -57,11 +58,16 @@ const noSecrets: PullSecretCache = {
   onChange: () => ({ [Symbol.dispose]() {} }),
 };
 
+function sizeOn(platform: string): { platform: string; sizeBytes: number } {
+  return { platform, sizeBytes: 1_000 };
+}
+
 /** A registry that has one small image under every name and tag. */
 function aRegistry({ digest = `sha256:${"a".repeat(64)}` } = {}): RegistryLookup {
   return {
     resolve: async () => ({ digest }),
-    sizes: async () => [{ platform: "linux/amd64", sizeBytes: 1_000 }],
+    sizes: async (_reference, _digest, { isWanted }) =>
+      ["linux/amd64", "linux/arm64"].filter(isWanted).map(sizeOn),
     tags: async () => ["1.0", "1.1", "2.0"],
   };
 }
@@ -74,22 +80,31 @@ async function replica(
     lines = [],
     events = [],
     registry = aRegistry(),
-  }: { lines?: Line[]; events?: EventRecord[]; registry?: RegistryLookup } = {},
+    quota = settings.quota,
+  }: {
+    lines?: Line[];
+    events?: EventRecord[];
+    registry?: RegistryLookup;
+    quota?: Quota;
+  } = {},
 ): Promise<AsyncDisposable> {
   const stop = new AbortController();
   const log = recordingLog(lines);
   const client = new KubeClient({ config: server.config, log, userAgent: identity });
   const common = { client, clock: systemClock, log };
   const caches = controllerCaches(common, { namespace: "coral-system" });
-  const controller = new Controller(settings, {
-    ...common,
-    ...caches,
-    registry,
-    pullSecrets: noSecrets,
-    recorder: { record: (event) => void events.push(event) },
-    random: Math.random,
-    metrics: new Registry(),
-  });
+  const controller = new Controller(
+    { ...settings, quota },
+    {
+      ...common,
+      ...caches,
+      registry,
+      pullSecrets: noSecrets,
+      recorder: { record: (event) => void events.push(event) },
+      random: Math.random,
+      metrics: new Registry(),
+    },
+  );
   const group = new TaskGroup(stop.signal);
   const running = Promise.all([
     ...Object.values(caches).map((informer) => group.run((signal) => informer.run(signal))),
@@ -116,8 +131,8 @@ async function startServer(): Promise<FakeApiServer> {
   return FakeApiServer.start({ resources: [images, imagePlans, nodeReports] });
 }
 
-function addNode(server: FakeApiServer, name: string): void {
-  server.create(nodes, { metadata: { name, labels: { team: "x" } } });
+function addNode(server: FakeApiServer, name: string, labelled: Record<string, string> = {}): void {
+  server.create(nodes, { metadata: { name, labels: { team: "x", ...labelled } } });
   const labels = {
     "app.kubernetes.io/name": "coral",
     "app.kubernetes.io/component": "agent",
@@ -213,6 +228,50 @@ describe("a controller", () => {
     server.requests.length = 0;
     await sleep(500);
     assert.deepEqual(server.requests.filter(isWrite), []);
+  });
+
+  test("puts the sizes for a node of another platform into the plan", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    await using _one = await replica(server, "one");
+    const platforms = (): (string | undefined)[] => {
+      const plan = server.get(imagePlans, key);
+      const sizes = plan && imagePlans.parse(plan).spec.images[0]?.sizes;
+      return sizes?.map(({ platform }) => platform) ?? [];
+    };
+    await until("the first size", () => platforms().length === 1);
+    addNode(server, "n2", { "kubernetes.io/arch": "arm64" });
+    await until("the second size", () => platforms().length === 2);
+
+    assert.deepEqual(platforms(), ["linux/amd64", "linux/arm64"]);
+  });
+
+  test("gives a younger Image what an older one leaves of the quota, and what it gives up", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    const { spec } = anImage();
+    const add = (name: string, tag: string): void => {
+      const repositories = [{ name: "debian", tags: [tag], listSelection: "listed" }];
+      server.create(images, {
+        metadata: { name, namespace: "team" },
+        spec: { ...spec, repositories },
+      });
+    };
+    add("a", "1");
+    add("b", "2");
+    await using _one = await replica(server, "one", {
+      quota: { ...settings.quota, references: 1 },
+    });
+    const planned = (name: string): string | undefined => {
+      const plan = server.get(imagePlans, `team/${name}`);
+      return plan && imagePlans.parse(plan).spec.images[0]?.reference;
+    };
+    await until("the older one's", () => planned("a"));
+    await until("the younger one's plan", () => server.get(imagePlans, "team/b"));
+    await until("nothing in it", () => planned("b") === undefined);
+    server.delete(images, "team/a");
+    await until("the younger one's", () => planned("b") === "docker.io/library/debian:2");
   });
 
   test("records what happens to an Image, and a new leader repeats nothing", async () => {

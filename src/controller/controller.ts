@@ -16,13 +16,16 @@ import { loginsFor, type KeyringEntry } from "#remote/keyring.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Registry } from "#telemetry/metrics.ts";
 import { totalOf } from "./image/counts.ts";
-import { imageReconciler, isOlder, secretNamesOf, type PullSecrets } from "./image/reconciler.ts";
+import { imageReconciler, secretNamesOf, type PullSecrets } from "./image/reconciler.ts";
 import { hasBounds, type Quota } from "./image/quota.ts";
-import { Resolver, type RegistryLookup } from "./image/resolver.ts";
+import { isOlder, QuotaUsage } from "./image/quota-usage.ts";
+import type { RegistryLookup } from "./image/registry-lookup.ts";
+import { Resolver } from "./image/resolver.ts";
 import { Tally } from "./image/tally.ts";
 import { controllerMetrics, type ControllerMetrics } from "./metrics.ts";
 import { Monitor } from "./monitor.ts";
 import { Liveness } from "./node/liveness.ts";
+import { NodePlatforms } from "./node/platforms.ts";
 import { nodeReconciler } from "./node/reconciler.ts";
 
 /** Reconciles are short waits for the API server; more at once would only crowd it. */
@@ -116,12 +119,24 @@ export class Controller implements Disposable {
     listeners.defer(() => (this.#onCounted = undefined));
     this.#onLabels = (node) => nodeQueue.add(node);
     listeners.defer(() => (this.#onLabels = undefined));
+    const usage = new QuotaUsage();
+    const takeStock = ({ key }: { key: string }): void => {
+      const image = images.get(key);
+      const plan = plans.get(key);
+      if (image && plan) usage.set(image, plan.spec);
+      else usage.delete(key);
+    };
+    const isBounded = hasBounds(this.#settings.quota);
+    if (isBounded) {
+      listeners.use(images.onChange(takeStock));
+      listeners.use(plans.onChange(takeStock));
+    }
     // Each listener is told of all that is there already: a new leader looks at everything once.
     listeners.use(images.onChange(({ key }) => imageQueue.add(key)));
     listeners.use(
       plans.onChange((change) => {
         imageQueue.add(change.key);
-        if (!hasBounds(this.#settings.quota) || !takesOther(change)) return;
+        if (!isBounded || !takesOther(change)) return;
         // What it takes, younger Images of the namespace cannot have, and what it gives up, they can.
         const { metadata } = change.object;
         for (const image of images.list({ namespace: metadata.namespace ?? "" })) {
@@ -152,7 +167,7 @@ export class Controller implements Disposable {
         const entries = pullSecrets.entriesFor(namespace, secretNamesOf(image));
         return loginsFor(repository, entries).slice(0, maxLogins);
       },
-      platforms: () => new Set(nodes.list().map(platformOf)),
+      platforms: () => platforms.current,
       onFound: (key, afterMs) => imageQueue.addAfter(key, afterMs),
       intervalMs: this.#settings.resolveIntervalMs,
       clock,
@@ -161,12 +176,14 @@ export class Controller implements Disposable {
       metrics,
       lookups: this.#metrics.lookups,
     });
+    const platforms = listeners.use(new NodePlatforms(nodes, () => resolver.readNewSizes()));
     const deps = {
       ...this.#deps,
       ...this.#metrics,
       ...this.#settings,
       tally: this.#tally,
       resolver,
+      usage,
     };
     const lookAlive = (node: string): number | undefined => this.#monitor.lookAlive(node);
     await using group = new TaskGroup(signal);
@@ -207,9 +224,4 @@ function namesSecret(image: Image, secret: { namespace: string; name: string }):
   return (
     image.metadata.namespace === secret.namespace && secretNamesOf(image).includes(secret.name)
   );
-}
-
-/** Like `linux/arm64`, from the labels that every kubelet sets. */
-function platformOf({ metadata: { labels = {} } }: Node): string {
-  return `${labels["kubernetes.io/os"] ?? "linux"}/${labels["kubernetes.io/arch"] ?? "amd64"}`;
 }

@@ -52,11 +52,12 @@ describe("a route for POST", () => {
   test("asks who sends before it reads what is sent", async () => {
     let isRead = false;
     await using server = await serving({
-      admit: async ({ authorization }) =>
-        authorization === "Bearer x" ? undefined : { status: 401, body: "who?\n" },
-      post: async () => {
-        isRead = true;
-        return { body: "read" };
+      admit: async ({ headers: { authorization }, remoteAddress }) => {
+        if (authorization !== "Bearer x") return { status: 401, body: "who?\n" };
+        return async ({ body }) => {
+          isRead = true;
+          return { body: `${JSON.stringify(body)} from ${remoteAddress}` };
+        };
       },
     });
     const head = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
@@ -65,7 +66,8 @@ describe("a route for POST", () => {
     assert.equal(isRead, false);
 
     const headers = { ...json, authorization: "Bearer x" };
-    assert.equal(await (await send(server, { headers, body: "{}" })).text(), "read");
+    const admitted = await send(server, { headers, body: "{}" });
+    assert.equal(await admitted.text(), "{} from 127.0.0.1");
   });
 
   test("gets a body of unknown length, as long as it is not too large", async () => {

@@ -35,16 +35,26 @@ export interface PostRequest {
 /** Answers POST. What it throws becomes the status 500; a refusal is a reply. */
 export type PostRoute = (request: PostRequest) => Promise<Reply>;
 
-/** A route for POST, with its limits. */
-export interface PostEntry {
-  /** Looks at who asks before anything of the body is read. @returns the refusal, if it is one. */
-  readonly admit?: (headers: IncomingHttpHeaders) => Promise<Reply | undefined>;
-  readonly post: PostRoute;
+/** What there is of a request before its body. */
+export interface RequestHead {
+  /** Names in lower case. */
+  readonly headers: IncomingHttpHeaders;
+  /** The address at the other end of the connection. */
+  readonly remoteAddress: string;
+}
+
+/** Looks at who asks before anything of the body is read. @returns the refusal, or what answers them. */
+export type Admit = (head: RequestHead) => Promise<Reply | PostRoute>;
+
+interface PostLimits {
   /** The largest body, in bytes. The server's own limit applies as well. */
   readonly maxBodyBytes?: number;
   /** Longest wait for the body and the answer together, in milliseconds. */
   readonly timeoutMs?: number;
 }
+
+/** A route for POST, with its limits: for whoever asks, or for those whom it admits. */
+export type PostEntry = PostLimits & ({ readonly post: PostRoute } | { readonly admit: Admit });
 
 /** Answers by exact path: a function to GET and HEAD, an entry to POST. */
 export type Routes = Readonly<Record<string, GetRoute | PostEntry>>;
@@ -115,12 +125,13 @@ class Refusal extends Error {
 }
 
 async function post(
-  { admit, post, maxBodyBytes = defaultMaxBodyBytes, timeoutMs = defaultTimeoutMs }: PostEntry,
+  entry: PostEntry,
   request: IncomingMessage,
   response: ServerResponse,
   budget: ByteBudget,
 ): Promise<Reply> {
-  const { method, headers } = request;
+  const { maxBodyBytes = defaultMaxBodyBytes, timeoutMs = defaultTimeoutMs } = entry;
+  const { method, headers, socket } = request;
   if (method !== "POST") throw new Refusal(405, "only POST");
   if (!isJson(headers)) throw new Refusal(415, "must be application/json");
   const stop = new AbortController();
@@ -133,10 +144,11 @@ async function post(
   response.once("close", leave);
   try {
     const answer = async (): Promise<Reply> => {
-      const refused = await admit?.(headers);
-      if (refused) return refused;
+      const head = { headers, remoteAddress: socket.remoteAddress ?? "" };
+      const route = "admit" in entry ? await entry.admit(head) : entry.post;
+      if (typeof route !== "function") return route;
       const body = await readJson(request, { maxBodyBytes, budget });
-      return post({ body, headers, signal: stop.signal });
+      return route({ body, headers, signal: stop.signal });
     };
     return await Promise.race([answer(), late.promise]);
   } finally {

@@ -4,7 +4,7 @@ import { describe, test } from "node:test";
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Image, ImageSpec } from "#api/v1/image.ts";
 import { planObject, planOf } from "#controller/image/plan.ts";
-import type { PostEntry, Reply } from "#http/router.ts";
+import type { PostEntry, PostRequest, Reply } from "#http/router.ts";
 import type { Lister } from "#kube/lister.ts";
 import type { KubeObject, Node } from "#kube/types.ts";
 import type { KeyringEntry } from "#remote/keyring.ts";
@@ -79,9 +79,15 @@ function world({
   });
   const entry = routes["/v1/credentials"];
   assert.ok(typeof entry === "object");
-  const { post }: PostEntry = entry;
   const { signal } = new AbortController();
-  return { post: async (body) => post({ body, headers: {}, signal }), lines };
+  return { post: async (body) => answerOf(entry, { body, headers: {}, signal }), lines };
+}
+
+async function answerOf(entry: PostEntry, request: PostRequest): Promise<Reply> {
+  assert.ok("admit" in entry);
+  const { headers } = request;
+  const route = await entry.admit({ headers, remoteAddress: "10.0.0.1" });
+  return typeof route === "function" ? route(request) : route;
 }
 
 async function loginsOf(options: World, references = [app]): Promise<unknown> {

@@ -1,5 +1,3 @@
-import type { IncomingHttpHeaders } from "node:http";
-
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Image } from "#api/v1/image.ts";
 import { isPlanOf } from "#controller/image/plan.ts";
@@ -11,6 +9,7 @@ import { isJsonObject } from "#json/json.ts";
 import type { Node } from "#kube/types.ts";
 import { InvalidReferenceError, normalizeReference, parseReference } from "#oci/reference.ts";
 import type { Log } from "#telemetry/log.ts";
+import { agentsOnly } from "./agents-only.ts";
 import { loginsOnNode, plansAsking, type AskingPlan } from "./logins.ts";
 import type { SecretWatch } from "./secret-watch.ts";
 import type { TokenReviewer } from "./token-review.ts";
@@ -44,12 +43,10 @@ const maxQuotedChars = 100;
 export function credentialsRoutes(deps: CredentialsDeps): Routes {
   const { reviewer, log } = deps;
 
-  async function post({ body, headers }: PostRequest): Promise<Reply> {
-    const caller = await reviewer.identify(headers.authorization);
-    if ("status" in caller) return { status: caller.status, body: `${caller.message}\n` };
+  async function post(node: string, { body }: PostRequest): Promise<Reply> {
     const references = parseReferences(body);
     if (typeof references === "string") return { status: 400, body: `${references}\n` };
-    const found = askingPlans(references, caller.node, deps);
+    const found = askingPlans(references, node, deps);
     const logins = found && loginsOnNode(references, found.asking);
     const known = new Set(logins?.map(({ reference }) => reference));
     const isMissing = (reference: string): boolean =>
@@ -57,18 +54,12 @@ export function credentialsRoutes(deps: CredentialsDeps): Routes {
     if (!logins || references.some(isMissing)) {
       return { status: 503, body: "not everything is read yet, try again\n" };
     }
-    const fields = { node: caller.node, references: references.length, logins: logins.length };
+    const fields = { node, references: references.length, logins: logins.length };
     log.info("credentials asked for", fields);
     return { contentType: "application/json", body: JSON.stringify({ logins }) };
   }
 
-  /** A stranger's body is not even read. The verdict is remembered for what follows. */
-  async function admit({ authorization }: IncomingHttpHeaders): Promise<Reply | undefined> {
-    const caller = await reviewer.identify(authorization);
-    return "status" in caller ? { status: caller.status, body: `${caller.message}\n` } : undefined;
-  }
-
-  const entry: PostEntry = { admit, post, maxBodyBytes, timeoutMs };
+  const entry: PostEntry = { admit: agentsOnly(reviewer, post), maxBodyBytes, timeoutMs };
   return { "/v1/credentials": entry };
 }
 

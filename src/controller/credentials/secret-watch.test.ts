@@ -218,12 +218,30 @@ describe("SecretWatch", () => {
       "SecretsTooMany",
     ]);
     await until("team", () => reasons("team", ["one"])[0] === "SecretNotFound");
-    scene.addImage("late/a", ["one"]);
-    await until("over", () => reasons("late", ["one"])[0] === "SecretsTooMany");
-    assert.ok(watch.revisionOf("late", ["one"]));
-    server.delete(images, "team/a");
-    await until("late", () => reasons("late", ["one"])[0] === "SecretNotFound");
-    assert.deepEqual(reasons("greedy", ["three"]), ["SecretsTooMany"]);
+    scene.addImage("team/b", ["two"]);
+    await until("over", () => reasons("team", ["two"])[0] === "SecretsTooMany");
+    assert.ok(watch.revisionOf("team", ["two"]));
+    server.delete(images, "greedy/a");
+    await until("team", () => reasons("team", ["two"])[0] === "SecretNotFound");
+  });
+
+  // A few namespaces that name many Secrets took every watch, and nobody else's login was known.
+  test("takes a watch from whoever has most for a namespace that has none", async () => {
+    await using scene = await Scene.start({ maxSecrets: 2, maxPerNamespace: 2 });
+    const { watch, server } = scene;
+    scene.addSecret("team/one", { "one.test": "anna:reef" });
+    scene.addImage("greedy/a", ["one", "two"]);
+    await until("greedy", () => watch.problemsOf("greedy", ["one", "two"]).length === 2);
+    scene.told.length = 0;
+    scene.addImage("team/a", ["one"]);
+    await until("team", () => watch.entriesFor("team", ["one"]).length === 1);
+
+    assert.deepEqual(
+      watch.problemsOf("greedy", ["one", "two"]).map(({ reason }) => reason),
+      ["SecretNotFound", "SecretsTooMany"],
+    );
+    assert.equal(scene.told[0], "greedy/two");
+    await until("one watch each", () => server.watching === 3);
   });
 
   test("watches many Secrets over as many connections as it takes", async () => {

@@ -7,6 +7,7 @@ import type { Informer } from "#kube/informer.ts";
 import { formatKey, parseKey } from "#kube/key.ts";
 import type { KeyringEntry } from "#remote/keyring.ts";
 import { isObjectName } from "./pull-secret.ts";
+import { WatchPlaces, type PlaceMoves } from "./watch-places.ts";
 import { WatchPool, type OwnClient } from "./watch-pool.ts";
 import { WatchedSecret, type WatchDeps } from "./watched-secret.ts";
 
@@ -29,24 +30,22 @@ type SecretName = { readonly namespace: string; readonly name: string };
 export class SecretWatch implements AsyncDisposable {
   readonly #pool: WatchPool;
   readonly #deps: WatchDeps;
-  readonly #maxSecrets: number;
-  readonly #maxPerNamespace: number;
+  readonly #places: WatchPlaces;
   readonly #images: Disposable;
   readonly #listeners = new Set<(secret: SecretName) => void>();
   /** By Image, the keys of the Secrets it names. */
   readonly #namedBy = new Map<string, ReadonlySet<string>>();
-  /** By Secret, how many Images name it; those without a watch wait for one in this order. */
+  /** By Secret, how many Images name it. */
   readonly #uses = new Map<string, number>();
   readonly #watched = new Map<string, WatchedSecret>();
-  readonly #watchedIn = new Map<string, number>();
   #start: ((secret: WatchedSecret) => void) | undefined;
 
   constructor(options: SecretWatchOptions) {
     const { connect, clock, random, log } = options;
     this.#pool = new WatchPool(connect);
     this.#deps = { client: this.#pool, clock, log, ...(random && { random }) };
-    this.#maxSecrets = options.maxSecrets ?? 1_000;
-    this.#maxPerNamespace = options.maxPerNamespace ?? 32;
+    const { maxSecrets = 1_000, maxPerNamespace = 32 } = options;
+    this.#places = new WatchPlaces({ max: maxSecrets, maxPerNamespace });
     this.#images = options.images.onChange(({ type, key, object }) => {
       this.#setNamed(key, type === "deleted" ? new Set() : keysOf(object));
     });
@@ -134,7 +133,7 @@ export class SecretWatch implements AsyncDisposable {
     else this.#namedBy.delete(image);
     for (const key of keys.difference(before)) {
       this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1);
-      this.#watch(key);
+      this.#move(this.#places.add(key));
     }
     for (const key of before.difference(keys)) {
       const uses = (this.#uses.get(key) ?? 1) - 1;
@@ -143,40 +142,35 @@ export class SecretWatch implements AsyncDisposable {
     }
   }
 
+  #release(key: string): void {
+    this.#uses.delete(key);
+    this.#unwatch(key);
+    this.#move(this.#places.remove(key));
+  }
+
+  #move({ given, taken }: PlaceMoves): void {
+    for (const key of taken) {
+      this.#unwatch(key);
+      this.#tell(key);
+    }
+    for (const key of given) this.#watch(key);
+  }
+
   #watch(key: string): void {
     const { name, namespace = "" } = parseKey(key);
-    const inNamespace = this.#watchedIn.get(namespace) ?? 0;
-    const isFull = this.#watched.size >= this.#maxSecrets || inNamespace >= this.#maxPerNamespace;
-    if (isFull || this.#watched.has(key)) return;
-    const secret = new WatchedSecret({ namespace, name }, this.#deps, () => {
-      for (const listener of this.#listeners) listener({ namespace, name });
-    });
+    const secret = new WatchedSecret({ namespace, name }, this.#deps, () => this.#tell(key));
     this.#watched.set(key, secret);
-    this.#watchedIn.set(namespace, inNamespace + 1);
     this.#start?.(secret);
   }
 
-  #release(key: string): void {
-    this.#uses.delete(key);
-    const secret = this.#watched.get(key);
-    if (!secret) return;
-    secret.stop();
+  #unwatch(key: string): void {
+    this.#watched.get(key)?.stop();
     this.#watched.delete(key);
-    const { namespace = "" } = parseKey(key);
-    const left = (this.#watchedIn.get(namespace) ?? 1) - 1;
-    if (left > 0) this.#watchedIn.set(namespace, left);
-    else this.#watchedIn.delete(namespace);
-    this.#fillPlace();
   }
 
-  /** Gives a place that became free to the Secret that has waited longest and may have it. */
-  #fillPlace(): void {
-    if (this.#uses.size === this.#watched.size) return;
-    const before = this.#watched.size;
-    for (const key of this.#uses.keys()) {
-      this.#watch(key);
-      if (this.#watched.size > before) return;
-    }
+  #tell(key: string): void {
+    const { name, namespace = "" } = parseKey(key);
+    for (const listener of this.#listeners) listener({ namespace, name });
   }
 }
 

@@ -3,10 +3,10 @@ import { describe, test } from "node:test";
 
 import type { KubeClient, RawAnswer, RawRequest } from "#kube/client.ts";
 import { isJsonObject, type JsonObject } from "#json/json.ts";
+import { agentAccount as account, anAgentToken } from "#test/agent-token.ts";
 import { ManualClock } from "#test/manual-clock.ts";
 import { callerOf, TokenReviewer } from "./token-review.ts";
 
-const account = { namespace: "coral-system", serviceAccount: "coral-agent" };
 const agent = "system:serviceaccount:coral-system:coral-agent";
 const nodeName = "authentication.kubernetes.io/node-name";
 
@@ -19,7 +19,14 @@ function aReview(user: JsonObject = {}, status: JsonObject = {}): JsonObject {
   };
 }
 
-/** Reviews by the token's own word: `good-…` is good. */
+const address = "10.0.0.1";
+
+/** The header with a token of this signature. */
+function bearer(signature: string): string {
+  return `Bearer ${anAgentToken({}, signature)}`;
+}
+
+/** Reviews by the signature's own word: `good-…` is good. */
 class Reviews {
   readonly tokens: string[] = [];
   answer: ((token: string) => Promise<RawAnswer>) | undefined;
@@ -32,7 +39,9 @@ class Reviews {
       const token = String(spec["token"]);
       this.tokens.push(token);
       if (this.answer) return this.answer(token);
-      const status = token.startsWith("good") ? aReview() : { authenticated: false, error: "no" };
+      const signature = Buffer.from(token.split(".")[2] ?? "", "base64url").toString();
+      const isGood = signature.startsWith("good");
+      const status = isGood ? aReview() : { authenticated: false, error: "no" };
       return { status: 201, body: { kind: "TokenReview", status } };
     },
   };
@@ -78,7 +87,7 @@ describe("callerOf()", () => {
 describe("TokenReviewer", () => {
   test("asks once for requests that come together, and again after a minute", async () => {
     const { reviews, reviewer, clock } = aReviewer();
-    const ask = async (): Promise<unknown> => reviewer.identify("Bearer good-1");
+    const ask = async (): Promise<unknown> => reviewer.identify(bearer("good-1"), address);
     const node = { node: "node1" };
     assert.deepEqual(await Promise.all([ask(), ask(), ask()]), [node, node, node]);
     await clock.advance(59_999);
@@ -94,9 +103,9 @@ describe("TokenReviewer", () => {
     let now = new Date("2026-01-01T12:00:00Z");
     const clock = { now: () => now, sleep: async () => {} };
     const reviewer = new TokenReviewer({ ...account, client: reviews.client, clock });
-    await reviewer.identify("Bearer good-1");
+    await reviewer.identify(bearer("good-1"), address);
     now = new Date("2026-01-01T11:00:00Z");
-    await reviewer.identify("Bearer good-1");
+    await reviewer.identify(bearer("good-1"), address);
     assert.equal(reviews.tokens.length, 2);
   });
 
@@ -104,7 +113,7 @@ describe("TokenReviewer", () => {
     const { reviews, reviewer, clock } = aReviewer();
     for (const afterMs of [0, 4_999, 1]) {
       await clock.advance(afterMs);
-      const caller = await reviewer.identify("Bearer bad");
+      const caller = await reviewer.identify(bearer("bad"), address);
       assert.equal("status" in caller && caller.status, 401);
     }
     assert.equal(reviews.tokens.length, 2);
@@ -114,7 +123,7 @@ describe("TokenReviewer", () => {
   for (const header of [...noToken, `Bearer ${"a".repeat(20_000)}`, "Bearer a\u0001"]) {
     test(`does not ask about ${JSON.stringify(header)?.slice(0, 40)}`, async () => {
       const { reviews, reviewer } = aReviewer();
-      const caller = await reviewer.identify(header);
+      const caller = await reviewer.identify(header, address);
       assert.equal("status" in caller && caller.status, 401);
       assert.equal(reviews.tokens.length, 0);
     });
@@ -130,27 +139,43 @@ describe("TokenReviewer", () => {
     ];
     for (const answer of failures) {
       reviews.answer = answer;
-      const caller = await reviewer.identify("Bearer good-1");
+      const caller = await reviewer.identify(bearer("good-1"), address);
       assert.equal("status" in caller && caller.status, 503);
     }
     reviews.answer = undefined;
-    assert.deepEqual(await reviewer.identify("Bearer good-1"), { node: "node1" });
+    assert.deepEqual(await reviewer.identify(bearer("good-1"), address), { node: "node1" });
   });
 
-  test("a flood of bad tokens neither reaches the API server nor holds back a known agent", async () => {
+  test("a flood of bad tokens neither reaches the API server nor holds back anybody else", async () => {
     const { reviews, reviewer, clock } = aReviewer();
-    await reviewer.identify("Bearer good-1");
+    await reviewer.identify(bearer("good-1"), address);
     await clock.advance(60_000);
     const statuses = new Map<unknown, number>();
     for (let i = 0; i < 5_000; i++) {
-      const caller = await reviewer.identify(`Bearer bad-${i}`);
+      const caller = await reviewer.identify(bearer(`bad-${i}`), address);
       const status = "status" in caller && caller.status;
       statuses.set(status, (statuses.get(status) ?? 0) + 1);
     }
-    assert.deepEqual(Object.fromEntries(statuses), { 401: 200, 503: 4_800 });
-    assert.deepEqual(await reviewer.identify("Bearer good-1"), { node: "node1" });
-    assert.equal(reviews.tokens.length, 202);
+    assert.deepEqual(Object.fromEntries(statuses), { 401: 40, 503: 4_960 });
+    const node = { node: "node1" };
+    assert.deepEqual(await reviewer.identify(bearer("good-1"), address), node, "known before");
+    assert.deepEqual(await reviewer.identify(bearer("good-2"), "10.0.0.2"), node, "from elsewhere");
+    assert.equal(reviews.tokens.length, 43);
     await clock.advance(1_000);
-    assert.deepEqual(await reviewer.identify("Bearer good-2"), { node: "node1" });
+    assert.deepEqual(await reviewer.identify(bearer("good-3"), address), node);
+  });
+
+  // Junk took the reviews of agents that had just been given a new token.
+  test("what cannot be an agent's token takes no review from those that can", async () => {
+    const { reviews, reviewer } = aReviewer();
+    for (let i = 0; i < 500; i++) {
+      const junk = anAgentToken({ aud: [`aud-${i}`] });
+      for (const token of [`junk-${i}`, junk]) {
+        const caller = await reviewer.identify(`Bearer ${token}`, address);
+        assert.equal("status" in caller && caller.status, 401);
+      }
+    }
+    assert.equal(reviews.tokens.length, 0);
+    assert.deepEqual(await reviewer.identify(bearer("good-1"), address), { node: "node1" });
   });
 });

@@ -1,27 +1,26 @@
 import { hash } from "node:crypto";
 
 import type { Clock } from "#async/clock.ts";
-import { TokenBucket } from "#async/token-bucket.ts";
 import type { KubeClient } from "#kube/client.ts";
 import { isJsonObject, type JsonObject } from "#json/json.ts";
+import { NewTokens } from "./new-tokens.ts";
+import {
+  refusalOf,
+  refusals,
+  tokenAudience,
+  type AgentAccount,
+  type TokenRefusal,
+} from "./token-claims.ts";
 
 /** What a request's token says about who sent it. */
 export type Caller =
   /** Coral's agent, on this node. */
-  | { readonly node: string }
-  /** 401: nobody we know; 403: somebody else; 503: cannot be told now. */
-  | { readonly status: 401 | 403 | 503; readonly message: string };
+  { readonly node: string } | TokenRefusal;
 
-export interface TokenReviewerOptions {
+export interface TokenReviewerOptions extends AgentAccount {
   client: Pick<KubeClient, "request">;
-  /** Namespace and name of the agents' service account. */
-  namespace: string;
-  serviceAccount: string;
   clock: Clock;
 }
-
-/** For whom the agents' tokens are. The API server's own audience is another: no stray token will do. */
-export const tokenAudience = "coral";
 
 /** A bound service account token has about 1 KiB. */
 const maxTokenBytes = 16 << 10;
@@ -36,10 +35,6 @@ const maxVerdicts = 20_000;
 /** How long a token that was good is known: longer than the kubelet keeps one (an hour). */
 const knownMs = 2 * 3_600_000;
 
-/** Reviews of tokens that were never good: so many at once, then one each so many milliseconds. */
-const unknownBurst = 200;
-const unknownEveryMs = 20;
-
 const reviewTimeoutMs = 5_000;
 const path = "/apis/authentication.k8s.io/v1/tokenreviews";
 
@@ -52,24 +47,24 @@ interface Verdict {
  * Tells who sent a request, by the API server's review of its bearer token.
  *
  * Only Coral's agent passes, and only with a token of audience `coral` that is bound to one node.
- * Tokens are neither kept nor logged: they are remembered by their hash. A flood of bad tokens is
- * held back before the API server, and does not hold back agents whose token was good before.
+ * Tokens are neither kept nor logged: they are remembered by their hash. What cannot be an agent's
+ * token by its own words is refused here. A flood of what can is held back before the API server, by
+ * its sender, and does not hold back agents whose token was good before.
  */
 export class TokenReviewer {
   readonly #options: TokenReviewerOptions;
   readonly #verdicts = new Map<string, Verdict>();
   readonly #knownUntilMs = new Map<string, number>();
   readonly #reviews = new Map<string, Promise<Caller>>();
-  readonly #unknown: TokenBucket;
+  readonly #newTokens: NewTokens;
 
   constructor(options: TokenReviewerOptions) {
     this.#options = options;
-    const { clock } = options;
-    this.#unknown = new TokenBucket({ capacity: unknownBurst, refillMs: unknownEveryMs, clock });
+    this.#newTokens = new NewTokens(options.clock);
   }
 
-  /** Tells who has sent this `Authorization` header. Never throws. */
-  async identify(authorization: string | undefined): Promise<Caller> {
+  /** Tells who has sent this `Authorization` header from an address. Never throws. */
+  async identify(authorization: string | undefined, remoteAddress: string): Promise<Caller> {
     const token = /^Bearer +([A-Za-z0-9._~+/=-]+)$/i.exec(authorization ?? "")?.[1];
     if (token === undefined) return { status: 401, message: "a bearer token is needed" };
     if (token.length > maxTokenBytes) {
@@ -83,7 +78,10 @@ export class TokenReviewer {
     if (verdict && leftMs > 0 && leftMs <= goodMs) return verdict.caller;
     const running = this.#reviews.get(key);
     if (running) return running;
-    if ((this.#knownUntilMs.get(key) ?? 0) <= nowMs && !this.#unknown.tryTake()) {
+    const refused = refusalOf(token, this.#options, nowMs);
+    if (refused) return refused;
+    const isKnown = (this.#knownUntilMs.get(key) ?? 0) > nowMs;
+    if (!isKnown && !this.#newTokens.tryTake(remoteAddress)) {
       return { status: 503, message: "too many new tokens, try again" };
     }
     // Whoever asks first may leave: the review has its own end.
@@ -134,23 +132,18 @@ export class TokenReviewer {
 /** Reads the status of a TokenReview. `undefined` is a review that did not take place. */
 export function callerOf(
   review: JsonObject | undefined,
-  { namespace, serviceAccount }: Pick<TokenReviewerOptions, "namespace" | "serviceAccount">,
+  { namespace, serviceAccount }: AgentAccount,
 ): Caller {
   if (!review) return { status: 503, message: "the API server does not review tokens now" };
   const { authenticated, audiences, user } = review;
   const isOurs = Array.isArray(audiences) && audiences.includes(tokenAudience);
-  if (authenticated !== true || !isOurs || !isJsonObject(user)) {
-    return { status: 401, message: `a valid token of audience "${tokenAudience}" is needed` };
-  }
-  if (user["username"] !== `system:serviceaccount:${namespace}:${serviceAccount}`) {
-    return { status: 403, message: "only Coral's agents are answered" };
-  }
+  if (authenticated !== true || !isOurs || !isJsonObject(user)) return refusals.invalid;
+  const isAgent = user["username"] === `system:serviceaccount:${namespace}:${serviceAccount}`;
+  if (!isAgent) return refusals.stranger;
   const extra = isJsonObject(user["extra"]) ? user["extra"] : {};
   const names: unknown = extra["authentication.kubernetes.io/node-name"];
   const [node, ...more]: unknown[] = Array.isArray(names) ? names : [];
-  if (typeof node !== "string" || node === "" || more.length > 0) {
-    return { status: 403, message: "the token must be bound to one node" };
-  }
+  if (typeof node !== "string" || node === "" || more.length > 0) return refusals.unbound;
   return { node };
 }
 

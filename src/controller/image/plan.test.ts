@@ -69,7 +69,7 @@ describe("planOf()", () => {
     const quota = { allowedRegistries: [], references: 0, bytesPerNode: 5 };
     const { spec, wanted, quotaProblems } = planOf(anImage(), {
       found: () => ({ digest: "sha256:1", sizes: [{ platform: "linux/amd64", sizeBytes: 7 }] }),
-      allowance: allowance(quota, []),
+      allowance: allowance(quota),
     });
 
     assert.deepEqual([spec.images, wanted], [[], ["docker.io/library/debian:bookworm"]]);

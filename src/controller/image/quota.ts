@@ -1,5 +1,6 @@
 import type { ImagePlanSpec } from "#api/v1/image-plan.ts";
 import { parseReference } from "#oci/reference.ts";
+import { largestSize, nothingTaken, type Taken } from "./quota-usage.ts";
 
 type PlannedImage = ImagePlanSpec["images"][number];
 
@@ -29,42 +30,39 @@ export interface Allowance {
 }
 
 /** Begins with what older Images of the namespace have taken: who came first keeps what it has. */
-export function allowance(quota: Quota, older: readonly ImagePlanSpec[]): Allowance {
-  const taken = new Map<string, number>();
-  for (const { images } of older) {
-    for (const image of images) taken.set(image.reference, largest(image));
-  }
-  let bytes = taken.values().reduce((sum, size) => sum + size, 0);
+export function allowance(quota: Quota, taken: Taken = nothingTaken): Allowance {
+  /** What was let through, with its size as far as it is known. */
+  const mine = new Map<string, number>();
+  let { references, bytes } = taken;
   return {
     needsSizes: quota.bytesPerNode > 0,
 
     refusal(reference) {
       const { registry } = parseReference(reference);
-      const { allowedRegistries, references } = quota;
+      const { allowedRegistries } = quota;
       if (allowedRegistries.length > 0 && !allowedRegistries.includes(registry)) {
         return `comes from a registry that is not among the allowed ones: ${allowedRegistries.join(", ")}`;
       }
-      if (taken.has(reference)) return undefined;
-      if (references > 0 && taken.size >= references) {
-        return `is more than the ${references} images that a namespace may ask for`;
+      if (mine.has(reference) || taken.sizeOf(reference) !== undefined) return undefined;
+      if (quota.references > 0 && references >= quota.references) {
+        return `is more than the ${quota.references} images that a namespace may ask for`;
       }
-      taken.set(reference, 0);
+      mine.set(reference, 0);
+      references++;
       return undefined;
     },
 
     sizeRefusal(image) {
+      const { reference } = image;
       const { bytesPerNode } = quota;
-      const added = largest(image) - (taken.get(image.reference) ?? 0);
+      const counted = Math.max(mine.get(reference) ?? 0, taken.sizeOf(reference) ?? 0);
+      const added = Math.max(largestSize(image) - counted, 0);
       if (bytesPerNode > 0 && added > 0 && bytes + added > bytesPerNode) {
         return `would pass the ${bytesPerNode} bytes that a namespace may have on a node`;
       }
-      bytes += Math.max(added, 0);
-      taken.set(image.reference, Math.max(largest(image), taken.get(image.reference) ?? 0));
+      bytes += added;
+      mine.set(reference, counted + added);
       return undefined;
     },
   };
-}
-
-function largest({ sizes = [] }: PlannedImage): number {
-  return Math.max(0, ...sizes.map(({ sizeBytes }) => sizeBytes));
 }

@@ -9,12 +9,12 @@ import type { EventRecorder } from "#kube/events.ts";
 import type { Lister } from "#kube/lister.ts";
 import { formatKey, keyOf } from "#kube/key.ts";
 import { settled, type Reconcile, type Result } from "#kube/reconcile.ts";
-import type { ObjectMeta } from "#kube/types.ts";
 import type { Counter } from "#telemetry/metrics.ts";
 import { totalOf, type ImageCounts, type StateCounts } from "./counts.ts";
 import { isPlanOf, planObject, planOf, storableSpec, type Planned } from "./plan.ts";
 import { happeningsOf } from "./events.ts";
-import { allowance, hasBounds, type Quota } from "./quota.ts";
+import { allowance, type Quota } from "./quota.ts";
+import type { QuotaUsage } from "./quota-usage.ts";
 import type { Resolver } from "./resolver.ts";
 import { changesInMs, statusOf, type SecretProblem, type StatusFacts } from "./status.ts";
 import type { Tally } from "./tally.ts";
@@ -37,6 +37,8 @@ export interface ImageDeps {
   newNodeGraceMs: number;
   /** What the Images of each namespace may ask for. */
   quota: Quota;
+  /** What they ask for already, if the quota bounds it. */
+  usage: Pick<QuotaUsage, "takenBefore">;
 }
 
 /** What is known of Secrets that hold logins. */
@@ -100,23 +102,11 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
       listed: (repository) => resolver.listed(image, repository, earlier),
       found: (reference) => resolver.found(image, reference),
       isOpen: (reference) => resolver.isOpen(formatKey(keyOf(image)), reference),
-      allowance: allowance(deps.quota, olderPlans(image)),
+      allowance: allowance(deps.quota, deps.usage.takenBefore(image)),
       ...(pullSecretsRevision !== undefined && { pullSecretsRevision }),
     });
     resolver.keepOnly(image, new Set(planned.wanted));
     return planned;
-  }
-
-  /** The plans of Images that were in the namespace before this one. */
-  function olderPlans(image: Image): ImagePlanSpec[] {
-    if (!hasBounds(deps.quota)) return [];
-    const { namespace = "" } = image.metadata;
-    return deps.images.list({ namespace }).flatMap((other) => {
-      const plan = isOlder(other.metadata, image.metadata)
-        ? deps.plans.get(other.metadata)
-        : undefined;
-      return plan?.spec ?? [];
-    });
   }
 
   /** The garbage collector would come round too, but may take half a minute. */
@@ -242,12 +232,6 @@ function withoutFindings({
 }: ImagePlanSpec): Omit<ImagePlanSpec, "pullSecretsRevision"> & { hasSecrets: boolean } {
   const images = spec.images.map(({ reference }) => ({ reference }));
   return { ...spec, images, hasSecrets: pullSecretsRevision !== undefined };
-}
-
-/** Whether an Image was there before another one. */
-export function isOlder(a: ObjectMeta, b: ObjectMeta): boolean {
-  const [one = "", other = ""] = [a.creationTimestamp, b.creationTimestamp];
-  return one < other || (one === other && a.name < b.name);
 }
 
 /** The Secrets that an Image names. */

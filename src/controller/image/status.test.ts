@@ -4,9 +4,9 @@ import { describe, test } from "node:test";
 import type { Image, ImageStatus } from "#api/v1/image.ts";
 import type { Condition } from "#kube/types.ts";
 import { anImage } from "#test/kinds.ts";
+import type { ImageCounts, StateCounts } from "./counts.ts";
 import { planOf, type Planned } from "./plan.ts";
 import { changesInMs, statusOf, type StatusFacts } from "./status.ts";
-import type { ImageCounts, StateCounts } from "./counts.ts";
 
 const debian = "docker.io/library/debian:bookworm";
 const none: StateCounts = { available: 0, pending: 0, error: 0, unknown: 0 };

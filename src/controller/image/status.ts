@@ -5,8 +5,8 @@ import type { Remark } from "#api/v1/remarks.ts";
 import { referenceLabel } from "#oci/reference.ts";
 import type { Condition } from "#kube/types.ts";
 import type { Failure, ImageCounts, ReferenceCounts } from "./counts.ts";
+import type { LookupProblem } from "./lookups.ts";
 import type { Planned } from "./plan.ts";
-import type { LookupProblem } from "./resolver.ts";
 
 /** What a status is made of. */
 export interface StatusFacts {

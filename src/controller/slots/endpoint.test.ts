@@ -61,7 +61,11 @@ function aReplica({ leads }: { leads: boolean }): World {
     nowMs: 0,
     leader: async () => undefined,
     passedOn: [],
-    post: async (body, headers = {}) => entry.post({ body, headers, signal: stop.signal }),
+    post: async (body, headers = {}) => {
+      assert.ok("admit" in entry);
+      const route = await entry.admit({ headers, remoteAddress: "10.0.0.1" });
+      return typeof route === "function" ? route({ body, headers, signal: stop.signal }) : route;
+    },
     async [Symbol.asyncDispose]() {
       stop.abort();
     },

@@ -1,6 +1,5 @@
-import type { IncomingHttpHeaders } from "node:http";
-
 import type { ImagePlan } from "#api/v1/image-plan.ts";
+import { agentsOnly } from "#controller/credentials/agents-only.ts";
 import type { TokenReviewer } from "#controller/credentials/token-review.ts";
 import type { PostEntry, PostRequest, Reply, Routes } from "#http/router.ts";
 import type { Lister } from "#kube/lister.ts";
@@ -41,14 +40,10 @@ const maxKeyChars = 63 + 1 + 253;
 export function slotsRoutes(deps: SlotsDeps): Routes {
   const { reviewer, slots, plans, nodes, totalNodesOf } = deps;
 
-  async function post(request: PostRequest): Promise<Reply> {
-    const { body, headers } = request;
-    const caller = await reviewer.identify(headers.authorization);
-    if ("status" in caller) return { status: caller.status, body: `${caller.message}\n` };
+  async function post(node: string, request: PostRequest): Promise<Reply> {
     const { table } = slots;
     if (!table) return passOn(request);
-    const { node } = caller;
-    const asked = parseRequest(body, node);
+    const asked = parseRequest(request.body, node);
     if (typeof asked === "string") return { status: 400, body: `${asked}\n` };
     const labels = nodes.get(node)?.metadata.labels;
     const limitOf = (key: string): number | undefined =>
@@ -72,13 +67,7 @@ export function slotsRoutes(deps: SlotsDeps): Routes {
     }
   }
 
-  /** A stranger's body is not even read. The verdict is remembered for what follows. */
-  async function admit({ authorization }: IncomingHttpHeaders): Promise<Reply | undefined> {
-    const caller = await reviewer.identify(authorization);
-    return "status" in caller ? { status: caller.status, body: `${caller.message}\n` } : undefined;
-  }
-
-  const entry: PostEntry = { admit, post, maxBodyBytes, timeoutMs };
+  const entry: PostEntry = { admit: agentsOnly(reviewer, post), maxBodyBytes, timeoutMs };
   return { [path]: entry };
 }
 

@@ -26,6 +26,8 @@ class Scene implements AsyncDisposable {
   readonly link: LeaderLink;
   nowMs = 0;
   ca: string | undefined = certificate.ca;
+  /** What the API server's answers wait for. */
+  gate: Promise<void> = Promise.resolve();
 
   private constructor(api: FakeApiServer, server: Serving) {
     this.api = this.#stack.use(api);
@@ -35,7 +37,13 @@ class Scene implements AsyncDisposable {
     );
     this.link = this.#stack.use(
       new LeaderLink({
-        client,
+        client: {
+          get: async (resource, key, options) => {
+            await this.gate;
+            options.signal.throwIfAborted();
+            return client.get(resource, key, options);
+          },
+        },
         namespace,
         lease: "coral-controller",
         identity: "coral-b",
@@ -141,6 +149,24 @@ describe("LeaderLink", () => {
     scene.setLeader("coral-a");
     scene.ca = aCertificate(serverName).ca;
     await assert.rejects(scene.link.post("/v1/slots", request));
+  });
+
+  // What the first caller had asked failed with it, for everybody who waited for the same.
+  test("a caller that leaves takes nothing from the others", async () => {
+    await using scene = await Scene.start();
+    scene.addPod("coral-a", "127.0.0.1");
+    scene.setLeader("coral-a");
+    const { promise, resolve } = Promise.withResolvers<void>();
+    scene.gate = promise;
+    const first = new AbortController();
+    const left = scene.link.post("/v1/slots", { ...request, signal: first.signal });
+    const second = scene.link.post("/v1/slots", request);
+    first.abort(new Error("The first has left"));
+
+    await assert.rejects(left, /The first has left/);
+    resolve();
+    assert.equal((await second)?.status, 200);
+    assert.equal(scene.api.requests.length, 2);
   });
 
   test("asks the API server again after it failed", async () => {

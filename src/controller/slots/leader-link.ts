@@ -1,3 +1,4 @@
+import { addAbortListener } from "node:events";
 import { Agent } from "node:https";
 
 import { postJson, type JsonAnswer } from "#http/json-client.ts";
@@ -33,7 +34,8 @@ const maxAnswerBytes = 64 << 10;
 /** Says that a request comes from another replica, and is not to be passed on again. */
 export const forwardedHeader = "coral-forwarded-by";
 
-interface Found<T> {
+/** What the API server was asked on behalf of everybody who needs it. */
+interface Shared<T> {
   readonly value: Promise<T>;
   readonly atMs: number;
 }
@@ -43,8 +45,9 @@ export class LeaderLink implements Disposable {
   readonly #options: LeaderLinkOptions;
   readonly #monotonicMs: () => number;
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 8 });
-  #leader: Found<string | undefined> | undefined;
-  #address: (Found<string | undefined> & { readonly pod: string }) | undefined;
+  readonly #stop = new AbortController();
+  #leader: Shared<string | undefined> | undefined;
+  #address: (Shared<string | undefined> & { readonly pod: string }) | undefined;
 
   constructor(options: LeaderLinkOptions) {
     this.#options = options;
@@ -81,6 +84,7 @@ export class LeaderLink implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#stop.abort(new Error("The link has ended"));
     this.#agent.destroy();
   }
 
@@ -88,16 +92,25 @@ export class LeaderLink implements Disposable {
   async #findLeader(signal: AbortSignal): Promise<string | undefined> {
     const nowMs = this.#monotonicMs();
     if (!this.#leader || nowMs - this.#leader.atMs >= leaderMs) {
-      this.#leader = { value: this.#readLeader(signal), atMs: nowMs };
-      this.#leader.value.catch(() => (this.#leader = undefined));
+      const leader = { value: this.#share((scope) => this.#readLeader(scope)), atMs: nowMs };
+      this.#leader = leader;
+      leader.value.catch(() => this.#leader === leader && (this.#leader = undefined));
     }
-    const pod = await this.#leader.value;
+    const pod = await unlessAborted(this.#leader.value, signal);
     if (pod === undefined || pod === this.#options.identity) return undefined;
     if (this.#address?.pod !== pod || nowMs - this.#address.atMs >= addressMs) {
-      this.#address = { value: this.#readAddress(pod, signal), atMs: nowMs, pod };
-      this.#address.value.catch(() => (this.#address = undefined));
+      const value = this.#share((scope) => this.#readAddress(pod, scope));
+      const address = { value, atMs: nowMs, pod };
+      this.#address = address;
+      value.catch(() => this.#address === address && (this.#address = undefined));
     }
-    return await this.#address.value;
+    return await unlessAborted(this.#address.value, signal);
+  }
+
+  /** Asks for all who wait, so that it has its own end: whoever asked first may leave. */
+  async #share<T>(ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    using deadline = new Deadline(timeoutMs, this.#stop.signal);
+    return await ask(deadline.signal);
   }
 
   async #readLeader(signal: AbortSignal): Promise<string | undefined> {
@@ -111,4 +124,12 @@ export class LeaderLink implements Disposable {
     const pod = await client.get(pods, { namespace, name }, { signal });
     return pod?.status?.podIP || undefined;
   }
+}
+
+/** Waits for what others wait for too. @throws the signal's reason, if aborted, which ends only this wait. */
+async function unlessAborted<T>(value: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  using _ = addAbortListener(signal, () => aborted.reject(signal.reason));
+  return await Promise.race([value, aborted.promise]);
 }

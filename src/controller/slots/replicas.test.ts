@@ -21,6 +21,7 @@ import { isJsonObject } from "#json/json.ts";
 import { jsonLog, silentLog } from "#telemetry/log.ts";
 import { aCertificate } from "#test/certificates.ts";
 import { FakeApiServer } from "#test/fake-api-server.ts";
+import { anAgentToken } from "#test/agent-token.ts";
 import { anImage } from "#test/kinds.ts";
 import { ManualClock } from "#test/manual-clock.ts";
 import { slotsRoutes } from "./endpoint.ts";
@@ -145,13 +146,13 @@ class Scene implements AsyncDisposable {
   }
 
   /** An agent that reaches one replica. */
-  agent(node: string, { host }: Replica, token = `good-${node}`): ControllerClient {
+  agent(node: string, { host }: Replica, kind = "good"): ControllerClient {
     const { clock } = this;
     return this.#stack.use(
       new ControllerClient({
         client: this.#stack.use(this.#connect(node)),
         namespace,
-        token: async () => token,
+        token: async () => anAgentToken({}, `${kind}-${node}`),
         clock,
         monotonicMs: () => clock.now().getTime(),
         address: { host, port: this.port },
@@ -174,10 +175,11 @@ interface Replica {
   end(): Promise<void>;
 }
 
-/** Takes a token's word for it: `good-<node>` is an agent's. */
+/** Takes a signature's word for it: `good-<node>` is an agent's. */
 async function reviewToken({ body }: RawRequest): Promise<{ status: number; body: unknown }> {
   const spec = isJsonObject(body) && isJsonObject(body["spec"]) ? body["spec"] : {};
-  const [kind, node = ""] = String(spec["token"]).split("-");
+  const [, , signature = ""] = String(spec["token"]).split(".");
+  const [kind, node = ""] = Buffer.from(signature, "base64url").toString().split("-");
   const username = `system:serviceaccount:${kind === "good" ? namespace : "team"}:coral-agent`;
   const extra = { "authentication.kubernetes.io/node-name": [node] };
   const authenticated = kind !== "bad";
@@ -208,13 +210,13 @@ describe("two replicas and their agents, over TLS", () => {
       const expected = [{ serverAddress: "one.test", username: "anna", password: "secret-reef" }];
       assert.deepEqual(await eventually(async () => agent.loginsFor(app, scope)), expected);
       assert.deepEqual(await agent.loginsFor("one.test/a/other:1", scope), []);
-      for (const token of ["bad-node1", "foreign-node1"]) {
-        const thief = scene.agent("node1", replica, token);
+      for (const kind of ["bad", "foreign"]) {
+        const thief = scene.agent("node1", replica, kind);
         await assert.rejects(thief.loginsFor(app, scope), { retryable: false });
         await assert.rejects(thief.acquire([plan], scope), { retryable: false });
       }
     }
-    assert.doesNotMatch(scene.lines.join(""), /anna|secret-reef|good-/);
+    assert.doesNotMatch(scene.lines.join(""), /anna|secret-reef|eyJ/);
   });
 
   test("the leader gives slots through every replica, and a new one takes them over", async () => {
