@@ -81,7 +81,7 @@ export async function coralReady(sandbox: Sandbox, { signal }: Scope): Promise<v
   };
   await waitFor(look, {
     what: "Coral's controller and agents to be ready",
-    timeoutMs: 120_000,
+    timeoutMs: 120_000 + nodes * 5_000,
     everyMs: 250,
     explain: async () => {
       const pods = ["-n", coralNamespace, "describe", "pods"];

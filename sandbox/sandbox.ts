@@ -22,6 +22,7 @@ import { ensureFixtureImages, fixtureReferences } from "./images/fixture-images.
 import { prepareKwok } from "./kwok.ts";
 import { controlPlaneAddress, dnsAddress, Layout } from "./layout.ts";
 import { createNetwork } from "./network.ts";
+import { allowInotify } from "./inotify.ts";
 import { createPki, writeHostKubeconfig } from "./pki.ts";
 import { isAlive, thisProcess } from "./process-id.ts";
 import { openRegistry, registryHosts, tokenRealm } from "./registry-hosts.ts";
@@ -48,6 +49,9 @@ export interface StartOptions {
   report?: (line: string) => void;
   signal: AbortSignal;
 }
+
+/** What a kubelet takes at most to start beside others, on the two cores of a small machine. */
+const startMsPerNode = 10_000;
 
 let started = 0;
 
@@ -317,6 +321,7 @@ export class Sandbox implements AsyncDisposable {
 
   async #createNodes(count: number, { signal }: Scope): Promise<SandboxNode[]> {
     const indexes = Array.from({ length: count }, (_, offset) => this.#state.nextNode + offset);
+    await allowInotify(this.#state.nodes.length + count);
     await this.#save({
       nodes: [...this.#state.nodes, ...indexes],
       nextNode: this.#state.nextNode + count,
@@ -397,7 +402,8 @@ export class Sandbox implements AsyncDisposable {
 
   async #nodesReady(nodes: readonly SandboxNode[], { signal }: Scope): Promise<void> {
     if (nodes.length === 0) return;
-    const wait = ["wait", "--for=condition=Ready", "--timeout=60s"];
+    const timeoutMs = 60_000 + nodes.length * startMsPerNode;
+    const wait = ["wait", "--for=condition=Ready", `--timeout=${timeoutMs / 1_000}s`];
     const names = nodes.map(({ name }) => `node/${name}`);
     await waitFor(
       async () => {
@@ -407,12 +413,13 @@ export class Sandbox implements AsyncDisposable {
       },
       {
         what: `${names.join(", ")} to join`,
+        timeoutMs,
         everyMs: 100,
         explain: () => this.logs(`${nodes[0]?.name}/kubelet`, 15),
         signal,
       },
     );
-    await this.kubectl([...wait, ...names], { timeoutMs: 90_000, signal });
+    await this.kubectl([...wait, ...names], { timeoutMs: timeoutMs + 30_000, signal });
   }
 
   /** A pod is refused until the controller manager has made its namespace's service account. */

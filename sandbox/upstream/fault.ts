@@ -34,8 +34,10 @@ export type FaultKind =
 
 /** One request that reached a registry's address. */
 export interface RequestRecord {
-  /** Milliseconds since the epoch. */
+  /** When it came, in milliseconds since the epoch. */
   time: number;
+  /** When its answer ended, or its connection was lost; not there while it goes on. */
+  endTime?: number;
   /** Address that it came from: a node's own, or a pod's. */
   from: string;
   host: string;

@@ -77,6 +77,7 @@ async function proxy(
     sentBytes: 0,
     ...(fault && { fault: fault.kind }),
   };
+  response.once("close", () => (record.endTime = Date.now()));
   records.push(record);
   if (records.length > maxRecords) records = records.slice(-maxRecords / 2);
   if (fault?.kind === "silence") return;
