@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
+import { assertLinear } from "#test/cost.ts";
 import { redact } from "./redact.ts";
 
 const table = {
@@ -43,11 +44,10 @@ describe("redact()", () => {
     assert.match(short, /^….*no space left on device$/);
   });
 
-  test("takes no time over what a hostile registry may send", () => {
+  test("takes linear time over what a hostile registry may send", () => {
     for (const piece of ["a-", "a://", "?a", "a://b@", "Basic ", "\u0000"]) {
-      const start = performance.now();
-      redact(piece.repeat(65_536 / piece.length), { maxLength: 256 });
-      assert.ok(performance.now() - start < 2_000, `${piece} took too long`);
+      const size = 65_536 / piece.length;
+      assertLinear((size) => redact(piece.repeat(size), { maxLength: 256 }), size, piece);
     }
   });
 

@@ -288,7 +288,6 @@ describe("SlotTable", () => {
     agents[1_000]?.ask(table, ["a"], one, 0);
     let asked = 0;
     const dueMs = agents.map(() => 0);
-    const startMs = performance.now();
     for (let nowMs = 0; nowMs < 120_000; nowMs += 100) {
       if (nowMs % 10_000 === 0) agents[1_000]?.ask(table, [], one, nowMs);
       for (const [index, agent] of agents.slice(0, 1_000).entries()) {
@@ -298,8 +297,6 @@ describe("SlotTable", () => {
       }
     }
     assert.ok(asked / 120 < 120, `${asked} in two minutes`);
-    const msEach = (performance.now() - startMs) / asked;
-    assert.ok(msEach < 1, `${msEach} ms each`);
   });
 
   test("has a bound for those who wait, in all and of one node", () => {
