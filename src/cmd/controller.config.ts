@@ -1,6 +1,14 @@
 import { isIPv4, isIPv6 } from "node:net";
 
-import { duration, integer, list, optional, text, type ConfigOf } from "#config/settings.ts";
+import {
+  ConfigError,
+  duration,
+  integer,
+  list,
+  optional,
+  text,
+  type ConfigOf,
+} from "#config/settings.ts";
 import { roleSettings } from "./role.ts";
 
 /** What an operator can set of `coral controller`. */
@@ -68,6 +76,24 @@ export const controllerSettings = {
     default: [],
     help: "Registries from which Images may want images, `docker.io` among them; empty means every one.",
   }),
+  credentialProviderConfig: optional(
+    text({
+      env: "CORAL_CREDENTIAL_PROVIDER_CONFIG",
+      help: "File with the kubelet's `CredentialProviderConfig`: programs that give logins to registries. Read once, at the start.",
+    }),
+  ),
+  credentialProviderFolder: optional(
+    text({
+      env: "CORAL_CREDENTIAL_PROVIDER_BIN_DIR",
+      help: "Folder with these programs. Both are set, or neither.",
+    }),
+  ),
+  credentialProviderTimeoutMs: duration({
+    env: "CORAL_CREDENTIAL_PROVIDER_TIMEOUT",
+    minMs: 1_000,
+    default: 60_000,
+    help: "Longest run of such a program.",
+  }),
   namespaceReferences: integer({
     env: "CORAL_NAMESPACE_REFERENCES",
     min: 0,
@@ -89,6 +115,25 @@ export const controllerSettings = {
 };
 
 export type ControllerConfig = ConfigOf<typeof controllerSettings>;
+
+/**
+ * Where the operator's credential providers are, if there are any.
+ *
+ * @throws {ConfigError} if only half of it is set.
+ */
+export function providerFiles({
+  credentialProviderConfig: file,
+  credentialProviderFolder: folder,
+}: Pick<ControllerConfig, "credentialProviderConfig" | "credentialProviderFolder">):
+  | { file: string; folder: string }
+  | undefined {
+  if (file !== undefined && folder !== undefined) return { file, folder };
+  if (file === undefined && folder === undefined) return undefined;
+  const { credentialProviderConfig, credentialProviderFolder } = controllerSettings;
+  const names = [credentialProviderConfig.env, credentialProviderFolder.env];
+  const [set, missing] = file === undefined ? names.toReversed() : names;
+  throw new ConfigError(`${missing} is required, because ${set} is set`);
+}
 
 function isHost(text: string): boolean {
   return /^[a-zA-Z0-9.-]+(:[0-9]{1,5})?$/.test(text);

@@ -21,10 +21,12 @@ import { runAsLeader } from "#kube/leader-election.ts";
 import { Health } from "#lifecycle/health.ts";
 import type { Log } from "#telemetry/log.ts";
 import { parseRepository } from "#oci/reference.ts";
+import { CredentialProviders } from "#remote/credential-providers.ts";
 import { networkPolicy } from "#remote/network-policy.ts";
+import { readProviders } from "#remote/provider-config.ts";
 import { RegistryClient } from "#remote/registry-client.ts";
 import { Registry } from "#telemetry/metrics.ts";
-import { controllerSettings, type ControllerConfig } from "./controller.config.ts";
+import { controllerSettings, providerFiles, type ControllerConfig } from "./controller.config.ts";
 import { findCluster, runRole, type ProcessInput } from "./role.ts";
 
 /** Each of thousands of agents may hold two; more than that is an attack. */
@@ -36,10 +38,17 @@ const lease = "coral-controller";
 
 /** Runs `coral controller` until the process is asked to stop. */
 export async function runController(input: ProcessInput): Promise<void> {
-  await runRole(controllerSettings, input, runService);
+  const { env } = input;
+  await runRole(controllerSettings, input, (config, log, signal) =>
+    runService({ config, env }, log, signal),
+  );
 }
 
-async function runService(config: ControllerConfig, log: Log, signal: AbortSignal): Promise<void> {
+async function runService(
+  { config, env }: { config: ControllerConfig; env: ProcessInput["env"] },
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
   const { namespace, identity, healthPort, version, leaseDurationMs } = config;
   const clock = systemClock;
   const metrics = new Registry();
@@ -54,7 +63,8 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
   const client = stack.use(connect());
   const common = { client, clock, log };
   const caches = controllerCaches(common, { namespace });
-  const informers = Object.values(caches);
+  const { reports, ...others } = caches;
+  const informers = Object.values(others);
   health.requireForReadiness("caches", () =>
     informers.every(({ hasSynced }) => hasSynced) ? undefined : "waiting for the API server",
   );
@@ -72,6 +82,17 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
   const recorder = stack.use(
     new EventRecorder({ ...common, controller: "stvz.io/coral-controller", instance: identity }),
   );
+  const files = providerFiles(config);
+  const providers = stack.use(
+    new CredentialProviders({
+      providers: files ? await readProviders(files) : [],
+      folder: files?.folder ?? "",
+      environment: env,
+      timeoutMs: config.credentialProviderTimeoutMs,
+      log,
+      metrics,
+    }),
+  );
   const registry = stack.use(
     new RegistryClient({
       userAgent,
@@ -87,6 +108,7 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
       ...caches,
       registry,
       pullSecrets,
+      providers,
       recorder,
       random: Math.random,
       metrics,
@@ -101,6 +123,7 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
     ...caches,
     reviewer,
     secrets: pullSecrets,
+    providers,
     hasSynced: () => informers.every(({ hasSynced }) => hasSynced),
     log,
   });
@@ -140,6 +163,13 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
     }),
   );
   const group = stack.use(new TaskGroup(signal));
+  // Reports are most of what a controller is sent, and the leader alone acts on them. It keeps them when
+  // it loses the lead: it may get it back.
+  let reporting: Promise<void> | undefined;
+  const watchReports = async (leading: AbortSignal): Promise<void> => {
+    reporting ??= group.run((scope) => reports.run(scope));
+    await reports.synced({ signal: leading });
+  };
   await Promise.all([
     group.run((scope) => certificates.run(scope)),
     group.run((scope) => pullSecrets.run(scope)),
@@ -156,6 +186,7 @@ async function runService(config: ControllerConfig, log: Log, signal: AbortSigna
           signal: scope,
         },
         async (leading) => {
+          await watchReports(leading);
           await using tasks = new TaskGroup(leading);
           await Promise.all([
             tasks.run((scope) => controller.lead(scope)),

@@ -13,8 +13,10 @@ import { runAsLeader } from "#kube/leader-election.ts";
 import { nodes, pods } from "#kube/resource.ts";
 import type { Log } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
+import { noProviders } from "#test/credential-providers.ts";
 import { FakeApiServer, type SeenRequest } from "#test/fake-api-server.ts";
 import { anImage, aNodeReport } from "#test/kinds.ts";
+import type { LoginProviders } from "./credentials/login-providers.ts";
 import { controllerCaches } from "./caches.ts";
 import { Controller, type PullSecretCache } from "./controller.ts";
 import type { Quota } from "./image/quota.ts";
@@ -81,11 +83,13 @@ async function replica(
     events = [],
     registry = aRegistry(),
     quota = settings.quota,
+    providers = noProviders,
   }: {
     lines?: Line[];
     events?: EventRecord[];
     registry?: RegistryLookup;
     quota?: Quota;
+    providers?: LoginProviders;
   } = {},
 ): Promise<AsyncDisposable> {
   const stop = new AbortController();
@@ -100,6 +104,7 @@ async function replica(
       ...caches,
       registry,
       pullSecrets: noSecrets,
+      providers,
       recorder: { record: (event) => void events.push(event) },
       random: Math.random,
       metrics: new Registry(),
@@ -228,6 +233,33 @@ describe("a controller", () => {
     server.requests.length = 0;
     await sleep(500);
     assert.deepEqual(server.requests.filter(isWrite), []);
+  });
+
+  test("asks a registry with a provider's login, and has agents ask for it", async () => {
+    await using server = await startServer();
+    addNode(server, "n1");
+    addImage(server);
+    const login = { username: "cloud", password: "reef" };
+    const providers: LoginProviders = {
+      revision: "cloud-1",
+      isFor: ({ registry }) => registry === "docker.io",
+      loginsFor: async () => [login],
+    };
+    const shown: unknown[] = [];
+    const answering = aRegistry();
+    const registry: RegistryLookup = {
+      ...answering,
+      resolve: async (reference, options) => {
+        shown.push(options.logins);
+        return answering.resolve(reference, options);
+      },
+    };
+    await using _one = await replica(server, "one", { providers, registry });
+    await until("a digest", () => statusOf(server)?.images?.[0]?.digest);
+
+    assert.deepEqual(shown, [[login]]);
+    const plan = imagePlans.parse(server.get(imagePlans, key));
+    assert.equal(plan.spec.pullSecretsRevision, "cloud-1");
   });
 
   test("puts the sizes for a node of another platform into the plan", async () => {

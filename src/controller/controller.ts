@@ -15,6 +15,7 @@ import { WorkQueue } from "#kube/work-queue.ts";
 import { loginsFor, type KeyringEntry } from "#remote/keyring.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Registry } from "#telemetry/metrics.ts";
+import type { LoginProviders } from "./credentials/login-providers.ts";
 import { totalOf } from "./image/counts.ts";
 import { imageReconciler, secretNamesOf, type PullSecrets } from "./image/reconciler.ts";
 import { hasBounds, type Quota } from "./image/quota.ts";
@@ -65,6 +66,7 @@ export interface ControllerDeps {
   pods: Cache<Pod>;
   registry: RegistryLookup;
   pullSecrets: PullSecretCache;
+  providers: LoginProviders;
   recorder: Pick<EventRecorder, "record">;
   clock: Clock;
   random: () => number;
@@ -110,7 +112,7 @@ export class Controller implements Disposable {
   /** Reconciles until aborted. The caches must be filled: what they lack would pass for deleted. */
   async lead(signal: AbortSignal): Promise<void> {
     const { images, plans, reports, nodes, pods, pullSecrets } = this.#deps;
-    const { registry, clock, random, metrics, log } = this.#deps;
+    const { providers, registry, clock, random, metrics, log } = this.#deps;
     const common = { clock, random, backoff, metrics };
     const imageQueue = new WorkQueue({ name: "image", ...common });
     const nodeQueue = new WorkQueue({ name: "node", ...common });
@@ -162,10 +164,11 @@ export class Controller implements Disposable {
     const resolver = new Resolver({
       registry,
       images,
-      loginsFor: (image, repository) => {
+      loginsFor: async (image, repository, scope) => {
         const { namespace = "" } = image.metadata;
         const entries = pullSecrets.entriesFor(namespace, secretNamesOf(image));
-        return loginsFor(repository, entries).slice(0, maxLogins);
+        const provided = await providers.loginsFor(repository, scope);
+        return [...loginsFor(repository, entries), ...provided].slice(0, maxLogins);
       },
       platforms: () => platforms.current,
       onFound: (key, afterMs) => imageQueue.addAfter(key, afterMs),

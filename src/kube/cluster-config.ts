@@ -88,10 +88,10 @@ export class ClusterConfigError extends Error {
 export async function kubeconfigFile(path: string): Promise<ClusterConfig> {
   const text = await readText(path);
   // Loaded here: the agent runs in a pod, has no use for it, and would pay for it on every node.
-  const { parse } = await import("yaml");
+  const { default: yaml } = await import("yaml"); // All that a bundle has of it.
   let document: unknown;
   try {
-    document = parse(text);
+    document = yaml.parse(text);
   } catch {
     // The parser's message quotes the file, which holds keys.
     throw new ClusterConfigError(path, "must be YAML");

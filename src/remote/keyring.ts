@@ -6,12 +6,16 @@ export type Login =
   | { readonly username: string; readonly password: string }
   | { readonly identityToken: string };
 
-/** A login, and for which repositories it is. */
-export interface KeyringEntry {
+/** Some repositories of some registries. */
+export interface RegistryPlace {
   /** `host[:port]`; Docker Hub is `docker.io`. A `*` stands for any text within a label of the host. */
   readonly registry: string;
   /** Only the repositories at and below this path; empty for all of the registry. */
   readonly path: string;
+}
+
+/** A login, and for which repositories it is. */
+export interface KeyringEntry extends RegistryPlace {
   readonly login: Login;
 }
 
@@ -71,11 +75,14 @@ export function parsePullSecret(secret: {
  */
 export function loginsFor(repository: Repository, entries: readonly KeyringEntry[]): Login[] {
   const fitting = entries
-    .filter(({ registry, path }) => {
-      return matchesHost(registry, repository.registry) && isAtOrBelow(repository.path, path);
-    })
+    .filter((entry) => isWithin(repository, entry))
     .sort((a, b) => wildness(a) - wildness(b) || b.path.length - a.path.length);
   return [...new Map(fitting.map(({ login }) => [JSON.stringify(login), login])).values()];
+}
+
+/** Whether a place has a repository, by the rules of {@link loginsFor}. */
+export function isWithin(repository: Repository, { registry, path }: RegistryPlace): boolean {
+  return matchesHost(registry, repository.registry) && isAtOrBelow(repository.path, path);
 }
 
 function refuse(key: string, why: string): ParsedPullSecret {
@@ -105,8 +112,12 @@ function parseAuths(key: string, auths: readonly [string, unknown][]): ParsedPul
 const hostPattern =
   /^(?:\[[0-9a-f:.]{2,45}\]|[a-z0-9*_-]{1,63}(?:\.[a-z0-9*_-]{1,63})*)(?::[0-9]{1,5})?$/;
 
-/** Parses `[scheme://]host[:port][/path]`, where Docker writes `/v1/` or `/v2/` for no path at all. */
-function parsePlace(name: string): Pick<KeyringEntry, "registry" | "path"> | string {
+/**
+ * Parses `[scheme://]host[:port][/path]`, where Docker writes `/v1/` or `/v2/` for no path at all.
+ *
+ * @returns what was expected, to stand after the name, if it is no such text.
+ */
+export function parsePlace(name: string): RegistryPlace | string {
   const bare = name.replace(/^https?:\/\//, "");
   const slash = bare.indexOf("/");
   const host = (slash < 0 ? bare : bare.slice(0, slash)).toLowerCase();
@@ -136,7 +147,8 @@ function parseLogin(auth: unknown): Login | string {
   return passwordLogin(decoded.slice(0, colon), decoded.slice(colon + 1));
 }
 
-function passwordLogin(username: string, password: string): Login | string {
+/** Makes a login of both. @returns what was expected, if they cannot be one. Never a text of theirs. */
+export function passwordLogin(username: string, password: string): Login | string {
   if (username === "" || password === "") return "must have a user name and a password";
   if (username.length + password.length > maxSecretLength) return tooLong;
   // RFC 7617, 2: the registry would take the rest for the beginning of the password.

@@ -54,7 +54,7 @@ const specSchema = z.object({
   pullSecretsRevision: z.exactOptional(
     field(
       boundedText(64),
-      "There if the Image has pull secrets: agents then ask the controller for logins. Changes when a secret does.",
+      "There if the Image may use logins, of pull secrets or of the operator's credential providers: agents then ask the controller for them. Changes when a secret or the set-up of the providers does.",
     ),
   ),
   maxConcurrentNodes: z.exactOptional(

@@ -154,7 +154,7 @@ const statusSchema = z.object({
   pullSecretsRevision: z.exactOptional(
     field(
       boundedText(64),
-      "Changes when a Secret of `imagePullSecrets` does. Made from their versions, not their contents.",
+      "Changes when a Secret of `imagePullSecrets` or the set-up of credential providers does. Made from their versions, not their contents.",
     ),
   ),
   conditions: z.exactOptional(conditionsSchema),

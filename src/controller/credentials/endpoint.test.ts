@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, test } from "node:test";
 
 import type { ImagePlan } from "#api/v1/image-plan.ts";
@@ -9,8 +10,10 @@ import type { Lister } from "#kube/lister.ts";
 import type { KubeObject, Node } from "#kube/types.ts";
 import type { KeyringEntry } from "#remote/keyring.ts";
 import { jsonLog } from "#telemetry/log.ts";
+import { noProviders } from "#test/credential-providers.ts";
 import { anImage } from "#test/kinds.ts";
 import { credentialsRoutes } from "./endpoint.ts";
+import type { LoginProviders } from "./login-providers.ts";
 import type { Caller } from "./token-review.ts";
 
 const app = "one.test/a/app:1";
@@ -42,6 +45,24 @@ interface World {
   /** Whether the Secrets of a namespace were read. */
   isRead?: (namespace: string) => boolean;
   hasSynced?: boolean;
+  providers?: LoginProviders;
+}
+
+const fromCloud = { username: "cloud", password: "secret-cloud" };
+
+/** A provider for `one.test`, and what it was asked for. @param delayMs - how long it takes for the path `slow`. */
+function aCloud(delayMs = 0): LoginProviders & { asked: string[] } {
+  const asked: string[] = [];
+  return {
+    asked,
+    revision: "1",
+    isFor: ({ registry }) => registry === "one.test",
+    loginsFor: async ({ path }, { signal }) => {
+      asked.push(path);
+      if (path === "slow") await sleep(delayMs, undefined, { signal });
+      return [fromCloud];
+    },
+  };
 }
 
 const entries: Record<string, readonly KeyringEntry[]> = {
@@ -58,6 +79,7 @@ function world({
   caller = { node: "node1" },
   isRead = () => true,
   hasSynced = true,
+  providers = noProviders,
 }: World = {}): { post: (body: unknown) => Promise<Reply>; lines: string[] } {
   const lines: string[] = [];
   const nodes: Node[] = [
@@ -74,6 +96,8 @@ function world({
         names.flatMap((name) => entries[`${namespace}/${name}`] ?? []),
       revisionOf: (namespace) => (isRead(namespace) ? "1" : undefined),
     },
+    providers,
+    providersMs: 100,
     hasSynced: () => hasSynced,
     log: jsonLog({ level: "debug", write: (line) => lines.push(line) }),
   });
@@ -188,6 +212,61 @@ describe("POST /v1/credentials", () => {
       assert.match(reply.body, expected);
     });
   }
+
+  const repositories = [
+    { name: "one.test/a/app", tags: ["1"], listSelection: "listed" },
+    { name: "one.test/slow", tags: ["1"], listSelection: "listed" },
+    { name: "two.test/a/app", tags: ["1"], listSelection: "listed" },
+  ] as const;
+  const slow = "one.test/slow:1";
+
+  test("has a provider's login for an Image that names no Secret, of whatever namespace", async () => {
+    for (const namespace of ["team", "nobody"]) {
+      const images = [wants(namespace, "pull", { imagePullSecrets: [], repositories })];
+      assert.deepEqual(await loginsOf({ images, providers: aCloud() }, [app, "two.test/a/app:1"]), [
+        { ...anna, login: fromCloud },
+      ]);
+    }
+  });
+
+  test("has a provider's login after those of the Secrets", async () => {
+    assert.deepEqual(await loginsOf({ providers: aCloud() }), [
+      anna,
+      { ...anna, login: fromCloud },
+    ]);
+  });
+
+  for (const what of [
+    "a reference that nobody asks for",
+    "another tag than is asked for",
+    "an Image of other nodes",
+    "a plan whose Image is gone",
+    "a plan of an Image that had the name before",
+    "an Image that is not planned yet",
+    "a node that is not there",
+  ]) {
+    test(`asks no provider for ${what}`, async () => {
+      const [options, references] = without[what] ?? [];
+      const providers = aCloud();
+
+      assert.deepEqual(await loginsOf({ ...options, providers }, references), []);
+      assert.deepEqual(providers.asked, []);
+    });
+  }
+
+  test("lets a provider that is late for one reference keep no other one's login", async () => {
+    const images = [wants("team", "other", { repositories })];
+    const logins = await loginsOf({ images, providers: aCloud(600_000) }, [slow, app]);
+
+    assert.deepEqual(logins, [{ ...anna, login: fromCloud }]);
+  });
+
+  test("says 503 if all that is asked for waits for a provider", async () => {
+    const images = [wants("team", "other", { repositories })];
+    const { post } = world({ images, providers: aCloud(600_000) });
+
+    assert.equal((await post({ references: [slow] })).status, 503);
+  });
 
   test("logs who asked and for how many, and nothing of a login", async () => {
     const { post, lines } = world();

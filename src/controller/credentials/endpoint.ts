@@ -10,6 +10,7 @@ import type { Node } from "#kube/types.ts";
 import { InvalidReferenceError, normalizeReference, parseReference } from "#oci/reference.ts";
 import type { Log } from "#telemetry/log.ts";
 import { agentsOnly } from "./agents-only.ts";
+import { loginsProvided, type LoginProviders } from "./login-providers.ts";
 import { loginsOnNode, plansAsking, type AskingPlan } from "./logins.ts";
 import type { SecretWatch } from "./secret-watch.ts";
 import type { TokenReviewer } from "./token-review.ts";
@@ -20,6 +21,9 @@ export interface CredentialsDeps {
   plans: Pick<Lister<ImagePlan>, "list">;
   nodes: Lister<Node>;
   secrets: Pick<SecretWatch, "entriesFor" | "revisionOf">;
+  providers: LoginProviders;
+  /** Longest wait for them: 3 s if not given, because an agent waits 5 s for its answer. */
+  providersMs?: number;
   /** Whether the caches are filled. */
   hasSynced: () => boolean;
   log: Log;
@@ -31,29 +35,39 @@ const maxReferences = 1_000;
 const maxBodyBytes = 1 << 20;
 const timeoutMs = 8_000;
 
+const notYet: Reply = { status: 503, body: "not everything is read yet, try again\n" };
+
 /** What else of a text would fill an error. */
 const maxQuotedChars = 100;
 
 /**
  * Makes the route `POST /v1/credentials`: an agent names references, and gets the logins for those
- * that Images ask for on its node, from the Secrets that these Images name in their namespaces.
+ * that Images ask for on its node, from the Secrets that these Images name in their namespaces and
+ * from the operator's providers.
  *
  * Neither a login nor a user's name is logged, only who asked and for how many.
  */
 export function credentialsRoutes(deps: CredentialsDeps): Routes {
-  const { reviewer, log } = deps;
+  const { reviewer, providers, providersMs = 3_000, log } = deps;
 
-  async function post(node: string, { body }: PostRequest): Promise<Reply> {
+  async function post(node: string, { body, signal }: PostRequest): Promise<Reply> {
     const references = parseReferences(body);
     if (typeof references === "string") return { status: 400, body: `${references}\n` };
     const found = askingPlans(references, node, deps);
-    const logins = found && loginsOnNode(references, found.asking);
-    const known = new Set(logins?.map(({ reference }) => reference));
+    if (!found) return notYet;
+    const isAskedFor = (reference: string): boolean =>
+      found.asking.some((plan) => plan.references.has(normalizeReference(reference)));
+    const scope = { timeoutMs: providersMs, signal };
+    const provided = await loginsProvided(references.filter(isAskedFor), providers, scope);
+    const logins = loginsOnNode(references, found.asking, provided.logins);
+    const known = new Set(logins.map(({ reference }) => reference));
     const isMissing = (reference: string): boolean =>
-      !known.has(reference) && (found?.unread.has(normalizeReference(reference)) ?? true);
-    if (!logins || references.some(isMissing)) {
-      return { status: 503, body: "not everything is read yet, try again\n" };
-    }
+      !known.has(reference) && found.unread.has(normalizeReference(reference));
+    // A provider that is late for one reference keeps no login for another one waiting.
+    const isLate = (reference: string): boolean =>
+      !known.has(reference) && provided.late.has(reference);
+    const isAllLate = references.length > 0 && references.every(isLate);
+    if (isAllLate || references.some(isMissing)) return notYet;
     const fields = { node, references: references.length, logins: logins.length };
     log.info("credentials asked for", fields);
     return { contentType: "application/json", body: JSON.stringify({ logins }) };

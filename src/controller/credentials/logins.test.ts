@@ -154,6 +154,37 @@ describe("the logins of a node", () => {
     assert.equal(names.length, 9);
   });
 
+  test("of a provider come last of each namespace, where no wrong login of another puts them off", () => {
+    const reference = "one.test/a/b/app:1";
+    const common = { references: new Set([reference]) };
+    const wrong = Array.from({ length: 100 }, (_, index) =>
+      anEntry("one.test", "", `wrong${index}`),
+    );
+    const provided = new Map([[reference, [{ username: "cloud", password: "reef" }]]]);
+    const namesOf = (...asking: Parameters<typeof loginsOnNode>[1]): unknown[] =>
+      loginsOnNode([reference], asking, provided).map(
+        ({ login }) => "username" in login && login.username,
+      );
+
+    const own = [anEntry("one.test", "", "anna"), anEntry("one.test", "a", "ben")];
+    assert.deepEqual(namesOf({ ...common, namespace: "team", entries: own }), [
+      "ben",
+      "anna",
+      "cloud",
+    ]);
+    const names = namesOf(
+      { ...common, namespace: "hostile", entries: wrong },
+      { ...common, namespace: "team", entries: [] },
+    );
+    assert.deepEqual(names.slice(0, 2), ["wrong0", "cloud"]);
+    assert.equal(names.length, 9);
+  });
+
+  test("of a provider are for nothing that no Image asks for", () => {
+    const provided = new Map([["one.test/a/app:1", [{ username: "cloud", password: "reef" }]]]);
+    assert.deepEqual(loginsOnNode(["one.test/a/app:1"], [], provided), []);
+  });
+
   test("are found whatever way the name is spelled", () => {
     const plan = aPlan("team", ["debian:13"]);
     const entries = [anEntry("docker.io", "", "anna")];

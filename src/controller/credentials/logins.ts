@@ -21,7 +21,7 @@ export interface AskingPlan {
 }
 
 /**
- * The plans whose Images have pull secrets and that ask for one of the references, normalised, on a
+ * The plans whose Images may use logins and that ask for one of the references, normalised, on a
  * node with these labels.
  */
 export function plansAsking(
@@ -43,22 +43,28 @@ const maxPerNamespace = 8;
 
 /**
  * The logins for references, each from the Secrets of those Images that ask for that very reference
- * and for no other; of several of a namespace, the most fitting first. Namespaces take turns: wrong
- * logins of one, however many and fitting, put off the right one of another by no more than one each.
+ * and for no other, and after them those that the operator's providers have for all; of several of a
+ * namespace, the most fitting first. Namespaces take turns: wrong logins of one, however many and fitting,
+ * put off the right one of another by no more than one each.
  *
+ * @param provided - what the providers have, by reference as it was asked for.
  * @throws {InvalidReferenceError} if one is no reference.
  */
 export function loginsOnNode(
   references: readonly string[],
   asking: readonly AskingPlan[],
+  provided: ReadonlyMap<string, readonly Login[]> = new Map(),
 ): ReferenceLogin[] {
   return references.flatMap((reference) => {
     const normal = normalizeReference(reference);
     const repository = parseReference(reference);
     const plans = asking.filter((plan) => plan.references.has(normal));
-    const byNamespace = [...Map.groupBy(plans, ({ namespace }) => namespace).values()].map((its) =>
-      // Images of a namespace mostly name the same Secrets: each of their logins once.
-      loginsFor(repository, [...new Set(its.flatMap(({ entries }) => entries))]),
+    const byNamespace = [...Map.groupBy(plans, ({ namespace }) => namespace).values()].map(
+      (its) => [
+        // Images of a namespace mostly name the same Secrets: each of their logins once.
+        ...loginsFor(repository, [...new Set(its.flatMap(({ entries }) => entries))]),
+        ...(provided.get(reference) ?? []),
+      ],
     );
     const { registry } = repository;
     return inTurns(byNamespace).map((login) => ({ reference, registry, login }));

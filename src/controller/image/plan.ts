@@ -25,7 +25,7 @@ export interface Known {
   readonly listed?: ListedTags;
   /** What a registry told of a reference. */
   readonly found?: (reference: string) => FoundImage | undefined;
-  /** Of the Secrets that the Image names, if it names any. */
+  /** Of the logins that the Image may use, from its Secrets and the operator's providers, if it may use any. */
   readonly pullSecretsRevision?: string;
   /** Whether a registry is being asked about a reference for the first time. */
   readonly isOpen?: (reference: string) => boolean;

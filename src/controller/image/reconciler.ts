@@ -4,6 +4,7 @@ import type { ImagePlan, ImagePlanSpec } from "#api/v1/image-plan.ts";
 import type { Image, ImageStatus } from "#api/v1/image.ts";
 import { imagePlans, images } from "#api/v1/resources.ts";
 import type { Clock } from "#async/clock.ts";
+import { loginRevision, type LoginProviders } from "#controller/credentials/login-providers.ts";
 import type { KubeClient } from "#kube/client.ts";
 import type { EventRecorder } from "#kube/events.ts";
 import type { Lister } from "#kube/lister.ts";
@@ -29,6 +30,7 @@ export interface ImageDeps {
     "begin" | "listed" | "found" | "isOpen" | "keepOnly" | "forget" | "recheck" | "problemsOf"
   >;
   pullSecrets: PullSecrets;
+  providers: LoginProviders;
   recorder: Pick<EventRecorder, "record">;
   clock: Clock;
   statusWrites: Counter<{}>;
@@ -76,9 +78,10 @@ export function imageReconciler(deps: ImageDeps): Reconcile {
       return settled;
     }
     const names = secretNamesOf(image);
-    const revision = deps.pullSecrets.revisionOf(image.metadata.namespace ?? "", names);
-    if (names.length > 0 && revision === undefined) return { requeueAfterMs: secretsMs };
-    const planned = planWith(image, names.length > 0 ? revision : undefined);
+    const secrets = deps.pullSecrets.revisionOf(image.metadata.namespace ?? "", names);
+    if (names.length > 0 && secrets === undefined) return { requeueAfterMs: secretsMs };
+    const revision = loginRevision(image, names.length > 0 ? secrets : undefined, deps.providers);
+    const planned = planWith(image, revision);
     const outcome = await ensurePlan(key, image, planned, { signal });
     if (outcome === "written") {
       log.info("ImagePlan written", nameOf(image));

@@ -81,7 +81,7 @@ function aWorld(t: TestContext, ...images: Image[]): World {
       get: (name) => byKey.get(typeof name === "string" ? name : `${name.namespace}/${name.name}`),
       list: () => [...byKey.values()],
     },
-    loginsFor: () => [],
+    loginsFor: async () => [],
     platforms: () => platforms.current,
     onFound: (name, afterMs) => void told.push({ key: name, afterMs }),
     intervalMs,

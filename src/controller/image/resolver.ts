@@ -43,11 +43,13 @@ const recheckMs = 10_000;
 /** How long what is found waits for the rest, so that a plan is not written for each image of many. */
 const gatherMs = 5_000;
 
+type Scope = { signal: AbortSignal };
+
 export interface ResolverOptions {
   registry: RegistryLookup;
   images: Lister<Image>;
   /** The logins that an Image may use for a repository, the most fitting first. */
-  loginsFor: (image: Image, repository: Repository) => readonly Login[];
+  loginsFor: (image: Image, repository: Repository, scope: Scope) => Promise<readonly Login[]>;
   /** The platforms of the cluster's nodes, like `linux/arm64`; another set when they are others. */
   platforms: () => ReadonlySet<string>;
   /** Hears of an Image of which more is known, in so many milliseconds. */
@@ -91,7 +93,7 @@ export class Resolver {
    * Tells what is known of an Image, after it has seen to it that the rest is asked for.
    *
    * @param plan - what an earlier leader knew.
-   * @param revision - of the Image's pull secrets; with another one, what failed is asked again.
+   * @param revision - of the Image's logins; with another one, what failed is asked again.
    */
   begin(image: Image, plan: ImagePlanSpec | undefined, revision: string | undefined): void {
     const key = formatKey(keyOf(image));
@@ -201,7 +203,7 @@ export class Resolver {
     return this.#lookups.get(imageKey)?.problems() ?? { images: [], lists: [] };
   }
 
-  async #look(work: string, { signal }: { signal: AbortSignal }): Promise<Result> {
+  async #look(work: string, { signal }: Scope): Promise<Result> {
     const { images, registry, loginsFor } = this.#options;
     const [key = "", kind, name = ""] = work.split(" ");
     const image = images.get(key);
@@ -215,7 +217,10 @@ export class Resolver {
     const { namespace = "" } = image.metadata;
     using turn = this.#turns.enter(work, { host, namespace });
     if (!turn) return settled; // It is called again.
-    const options = { logins: loginsFor(image, { registry: host, path }), signal };
+    const options = {
+      logins: await loginsFor(image, { registry: host, path }, { signal }),
+      signal,
+    };
     if ("filter" in lookup) {
       const { filter = {} } = lookup;
       await this.#attempt(image, lookup, name, () =>

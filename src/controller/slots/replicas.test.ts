@@ -19,6 +19,7 @@ import { runAsLeader } from "#kube/leader-election.ts";
 import { configMaps, nodes, pods, secrets } from "#kube/resource.ts";
 import { isJsonObject } from "#json/json.ts";
 import { jsonLog, silentLog } from "#telemetry/log.ts";
+import { noProviders } from "#test/credential-providers.ts";
 import { aCertificate } from "#test/certificates.ts";
 import { FakeApiServer } from "#test/fake-api-server.ts";
 import { anAgentToken } from "#test/agent-token.ts";
@@ -101,7 +102,14 @@ class Scene implements AsyncDisposable {
     const log = jsonLog({ level: "debug", write: (line) => this.lines.push(line) });
     const hasSynced = (): boolean => informers.every((informer) => informer.hasSynced);
     const routes = {
-      ...credentialsRoutes({ ...caches, reviewer, secrets: watch, hasSynced, log }),
+      ...credentialsRoutes({
+        ...caches,
+        reviewer,
+        secrets: watch,
+        providers: noProviders,
+        hasSynced,
+        log,
+      }),
       ...slotsRoutes({ ...caches, reviewer, slots, leader, totalNodesOf: () => 2, log }),
     };
     const certificates = {
