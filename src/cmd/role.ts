@@ -19,7 +19,7 @@ export const roleSettings = {
     min: 0,
     max: 65_535,
     default: 8081,
-    help: "Port of /healthz, /readyz and /metrics.",
+    help: "Port of /startupz, /healthz, /readyz and /metrics.",
   }),
   logLevel: choice({
     env: "CORAL_LOG_LEVEL",

@@ -157,6 +157,7 @@ describe("operationsRoutes()", () => {
     const metrics = new Registry();
     metrics.gauge({ name: "coral_x", help: "X." });
     const probes = {
+      started: () => ({ isOk: true, lines: ["[-]images not synced"] }),
       live: () => ({ isOk: true, lines: ["[+]queue ok"] }),
       ready: () => ({ isOk: false, lines: ["[-]images not synced"] }),
     };
@@ -166,6 +167,7 @@ describe("operationsRoutes()", () => {
       return [response.status, await response.text()];
     };
 
+    assert.deepEqual(await get("/startupz"), [200, "[-]images not synced\nok\n"]);
     assert.deepEqual(await get("/healthz"), [200, "[+]queue ok\nok\n"]);
     assert.deepEqual(await get("/readyz"), [503, "[-]images not synced\nfailed\n"]);
     assert.deepEqual(await get("/metrics"), [200, metrics.render()]);

@@ -17,6 +17,20 @@ describe("Health", () => {
     assert.equal(health.ready().isOk, true);
   });
 
+  test("has started when it is ready, or has run for a minute", () => {
+    let uptimeMs = 59_999;
+    let problem: string | undefined = "not synced";
+    const health = new Health(new AbortController().signal, () => uptimeMs);
+    health.requireForReadiness("images", () => problem);
+    assert.equal(health.started().isOk, false);
+
+    problem = undefined;
+    assert.equal(health.started().isOk, true);
+    problem = "not synced";
+    uptimeMs = 60_000;
+    assert.deepEqual(health.started(), { ...health.ready(), isOk: true });
+  });
+
   test("is no longer ready, but alive, when it is asked to stop", () => {
     const stop = new AbortController();
     const health = new Health(stop.signal);

@@ -8,6 +8,9 @@ export interface HealthReport {
   readonly lines: readonly string[];
 }
 
+/** How long a process is looked at often for becoming ready. */
+const startMs = 60_000;
+
 /**
  * Collects what a process's probes ask. It is ready once each readiness check is content and until
  * it is asked to stop, and alive while each liveness check is.
@@ -15,9 +18,14 @@ export interface HealthReport {
 export class Health {
   readonly #live = new Map<string, HealthCheck>();
   readonly #ready = new Map<string, HealthCheck>();
+  readonly #uptimeMs: () => number;
 
-  /** @param signal - aborted when the process drains, which takes it out of Services at once. */
-  constructor(signal: AbortSignal) {
+  /**
+   * @param signal - aborted when the process drains, which takes it out of Services at once.
+   * @param uptimeMs - tells for how long the process has run.
+   */
+  constructor(signal: AbortSignal, uptimeMs: () => number = () => performance.now()) {
+    this.#uptimeMs = uptimeMs;
     this.requireForReadiness("draining", () => (signal.aborted ? "asked to stop" : undefined));
   }
 
@@ -34,6 +42,15 @@ export class Health {
   /** Answers a liveness probe. */
   live(): HealthReport {
     return reportOf(this.#live);
+  }
+
+  /**
+   * Answers a startup probe: content as soon as the process is ready, and anyway after a minute. While
+   * it is not, probes may come often; but what a process waits for is no reason to restart it.
+   */
+  started(): HealthReport {
+    const report = this.ready();
+    return { ...report, isOk: report.isOk || this.#uptimeMs() >= startMs };
   }
 
   /** Answers a readiness probe. */

@@ -6,27 +6,34 @@ const growth = 8;
 /** What caches and collections of garbage may add; a quadratic cost would add eight times. */
 const tolerance = 3;
 
-/** Below this many microseconds there is nothing to compare. */
-const floorMicroseconds = 2_000;
+/** Enough of the processor's time to compare, in microseconds: some kernels count in steps of 4 ms. */
+const enoughMicroseconds = 24_000;
+
+/** Work that costs less than this each does not matter, however often it is repeated. */
+const maxRounds = 1 << 16;
 
 /**
- * Checks that what `work` costs grows as its input does, and not with its square: it compares the
- * processor's time for `size` with that for an eighth, which other processes do not change.
+ * Checks that what `work` costs grows as its input does, and not with its square: it does the work for an
+ * eighth of `size` so often that it can be measured, and then an eighth as often for `size`. It counts
+ * the processor's time of this thread, which other processes do not change.
  */
 export function assertLinear(work: (size: number) => void, size: number, message?: string): void {
-  const small = Math.max(costOf(work, Math.ceil(size / growth)), floorMicroseconds);
-  const large = costOf(work, size);
-  const told = `${message ?? "it"}: ${large} µs for ${size}, ${small} µs for an eighth`;
-  assert.ok(large <= small * growth * tolerance, told);
+  const eighth = Math.ceil(size / growth);
+  let rounds = growth;
+  let small = costOf(work, eighth, rounds);
+  while (small < enoughMicroseconds && rounds < maxRounds) {
+    rounds *= 2;
+    small = costOf(work, eighth, rounds);
+  }
+  const large = costOf(work, size, rounds / growth);
+  const told = `${message ?? "it"}: ${large} µs for ${size}, ${small} µs for as much in eighths`;
+  assert.ok(large <= Math.max(small, enoughMicroseconds) * tolerance, told);
 }
 
-/** The least of three rounds, in microseconds of this thread. */
-function costOf(work: (size: number) => void, size: number): number {
-  const rounds = Array.from({ length: 3 }, () => {
-    const before = process.threadCpuUsage();
-    work(size);
-    const { user, system } = process.threadCpuUsage(before);
-    return user + system;
-  });
-  return Math.min(...rounds);
+/** In microseconds of this thread. */
+function costOf(work: (size: number) => void, size: number, rounds: number): number {
+  const before = process.threadCpuUsage();
+  for (let round = 0; round < rounds; round++) work(size);
+  const { user, system } = process.threadCpuUsage(before);
+  return user + system;
 }
