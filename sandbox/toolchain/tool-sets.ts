@@ -74,6 +74,20 @@ export const toolSets: readonly ToolSet[] = [
     estimateSeconds: 85,
   },
   {
+    name: "registry2",
+    programs: { "registry-2.8": "." },
+    cgo: false,
+    isOptional: true,
+    estimateSeconds: 30,
+  },
+  {
+    name: "regsync",
+    programs: { regsync: "github.com/regclient/regclient/cmd/regsync" },
+    cgo: false,
+    isOptional: true,
+    estimateSeconds: 20,
+  },
+  {
     name: "etcd",
     programs: { etcd: "go.etcd.io/etcd/server/v3" },
     cgo: false,

@@ -5,6 +5,7 @@ import type { ProcessInput } from "./role.ts";
 const roles: Readonly<Record<string, (input: ProcessInput) => Promise<void>>> = {
   agent: async (input) => (await import("./agent.ts")).runAgent(input),
   controller: async (input) => (await import("./controller.ts")).runController(input),
+  mirror: async (input) => (await import("./mirror-run.ts")).runMirrorCommand(input),
 };
 
 const [, , role = "", ...argv] = process.argv;

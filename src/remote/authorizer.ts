@@ -2,7 +2,9 @@ import { hash } from "node:crypto";
 
 import type { Clock } from "#async/clock.ts";
 import type { Repository } from "#oci/reference.ts";
+import type { Answer } from "./answer.ts";
 import { parseChallenges, type Challenge } from "./challenge.ts";
+import { mergeScopes } from "./scopes.ts";
 import { isJsonObject, parseJson, textOf } from "#json/json.ts";
 import type { Login } from "./keyring.ts";
 import {
@@ -11,7 +13,7 @@ import {
   registryCode,
   type RegistryErrorCode,
 } from "./registry-error.ts";
-import type { Answer, Transport } from "./transport.ts";
+import type { Transport } from "./transport.ts";
 
 /** Enough for the repositories of a large cluster; the oldest is forgotten first. */
 const maxGrants = 1_000;
@@ -40,6 +42,8 @@ export interface Asking {
   readonly repository: Repository;
   /** Without one, for what everybody may have. */
   readonly login: Login | undefined;
+  /** What a token is to be good for besides what the registry says; without, for reading. */
+  readonly scopes?: readonly string[] | undefined;
   /** What is tried, for errors. */
   readonly act: string;
   readonly signal: AbortSignal;
@@ -98,14 +102,18 @@ export class Authorizer {
 
   /** Token by GET, or for an identity token by OAuth 2 (distribution's specifications of both). */
   async #fetchToken({ parameters }: Challenge, asking: Asking): Promise<Grant> {
-    const { repository, login, act, signal } = asking;
+    const { repository, login, scopes, act, signal } = asking;
     const url = this.#realm(parameters.get("realm"), act);
-    const scope = parameters.get("scope") ?? `repository:${repository.path}:pull`;
+    const pull = `repository:${repository.path}:pull`;
+    const stated = parameters.get("scope")?.split(" ") ?? (scopes ? [] : [pull]);
+    const wanted = mergeScopes([...stated, ...(scopes ?? [])]);
     const service = parameters.get("service");
-    const wanted = { ...(service !== undefined && { service }), scope };
     const isOAuth = login !== undefined && "identityToken" in login;
-    if (!isOAuth)
-      for (const [name, value] of Object.entries(wanted)) url.searchParams.set(name, value);
+    if (!isOAuth) {
+      if (service !== undefined) url.searchParams.set("service", service);
+      url.searchParams.delete("scope");
+      for (const scope of wanted) url.searchParams.append("scope", scope);
+    }
     const authorization = login && !isOAuth ? basic(login) : undefined;
     const limitBytes = maxTokenAnswerBytes;
     const answer = await this.#options.transport.send(
@@ -119,7 +127,8 @@ export class Authorizer {
               grant_type: "refresh_token",
               client_id: "coral",
               refresh_token: login.identityToken,
-              ...wanted,
+              ...(service !== undefined && { service }),
+              scope: wanted.join(" "),
             }).toString(),
             limitBytes,
           }
@@ -194,10 +203,10 @@ export class Authorizer {
   }
 }
 
-/** A repository's name is the scope of all that is asked here: to pull from it. */
-function keyOf({ repository: { registry, path }, login }: Asking): string {
+/** Without scopes, a repository's name is the scope of all that is asked: to pull from it. */
+function keyOf({ repository: { registry, path }, login, scopes = [] }: Asking): string {
   const who = login ? hash("sha256", JSON.stringify(login)) : "anybody";
-  return `${registry}/${path} ${who}`;
+  return [`${registry}/${path}`, who, ...scopes].join(" ");
 }
 
 function basic(login: { readonly username: string; readonly password: string }): string {

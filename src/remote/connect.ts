@@ -1,8 +1,8 @@
 import { lookup } from "node:dns";
 import { isIP, type LookupFunction } from "node:net";
-import { getCACertificates } from "node:tls";
+import { getCACertificates, type ConnectionOptions } from "node:tls";
 
-import { buildConnector } from "undici";
+import { buildConnector, ProxyAgent, type Agent, type Dispatcher } from "undici";
 import type { NetworkPolicy } from "./network-policy.ts";
 
 /** A host has no address that may be connected to. */
@@ -16,10 +16,19 @@ export class AddressNotAllowedError extends Error {
   }
 }
 
+/** Whom servers are believed to be, and as whom they are shown Coral. All in PEM. */
+export interface TlsSettings {
+  /** Certificates that are trusted besides those that Node trusts. */
+  readonly ca?: string | undefined;
+  /** Shown to servers that ask for a certificate. */
+  readonly client?: { readonly cert: string; readonly key: string } | undefined;
+  /** Believes every server. For who knows why. */
+  readonly insecureSkipVerify?: boolean | undefined;
+}
+
 export interface ConnectOptions {
   readonly network: NetworkPolicy;
-  /** Certificates in PEM that are trusted besides those that Node trusts. */
-  readonly ca: string | undefined;
+  readonly tls: TlsSettings;
   /** Longest wait for name, TCP and TLS together. */
   readonly timeoutMs: number;
 }
@@ -32,10 +41,58 @@ export interface ConnectOptions {
  */
 export function guardedConnector({
   network,
-  ca,
+  tls,
   timeoutMs,
 }: ConnectOptions): buildConnector.connector {
-  const allowedLookup: LookupFunction = (hostname, options, callback) => {
+  const connect = buildConnector({
+    lookup: guardedLookup(network),
+    timeout: timeoutMs,
+    allowH2: false,
+    ...tlsOptions(tls),
+  });
+  return (options, callback) => {
+    const refusal = refusedAddress(options.hostname, network);
+    if (refusal) callback(refusal, null);
+    else connect(options, callback);
+  };
+}
+
+/**
+ * Makes what sends undici's requests through a proxy. The proxy looks names up, so the policy sees
+ * the addresses of the proxy, and whoever uses this shows it the addresses that are written as such.
+ */
+export function proxyDispatcher(
+  proxy: URL,
+  { network, tls, timeoutMs }: ConnectOptions,
+  options: Agent.Options,
+): Dispatcher {
+  const refusal = refusedAddress(proxy.hostname, network);
+  if (refusal) throw refusal;
+  return new ProxyAgent({
+    ...options,
+    uri: proxy.href,
+    allowH2: false,
+    proxyTls: {
+      lookup: guardedLookup(network),
+      timeout: timeoutMs,
+      ...tlsOptions({ ca: tls.ca }),
+    },
+    requestTls: { timeout: timeoutMs, ...tlsOptions(tls) },
+  });
+}
+
+/** Refuses a host that is written as an address: nobody looks that up. */
+export function refusedAddress(
+  hostname: string,
+  network: NetworkPolicy,
+): AddressNotAllowedError | undefined {
+  const host = hostname.replace(/^\[(.*)\]$/, "$1");
+  if (isIP(host) === 0 || network.allows(host)) return undefined;
+  return new AddressNotAllowedError(host, [host]);
+}
+
+function guardedLookup(network: NetworkPolicy): LookupFunction {
+  return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, found) => {
       if (error) return callback(error, "", 0);
       const allowed = found.filter(({ address }) => network.allows(address));
@@ -48,16 +105,16 @@ export function guardedConnector({
       else callback(null, first.address, first.family);
     });
   };
-  const connect = buildConnector({
-    lookup: allowedLookup,
-    timeout: timeoutMs,
-    allowH2: false,
+}
+
+function tlsOptions({
+  ca,
+  client,
+  insecureSkipVerify = false,
+}: TlsSettings): Pick<ConnectionOptions, "ca" | "cert" | "key" | "rejectUnauthorized"> {
+  return {
     ...(ca !== undefined && { ca: [...getCACertificates("default"), ca] }),
-  });
-  return (options, callback) => {
-    // Nobody looks up an address, so it is checked as it is written.
-    const host = options.hostname.replace(/^\[(.*)\]$/, "$1");
-    if (isIP(host) === 0 || network.allows(host)) connect(options, callback);
-    else callback(new AddressNotAllowedError(host, [host]), null);
+    ...client,
+    ...(insecureSkipVerify && { rejectUnauthorized: false }),
   };
 }

@@ -1,3 +1,4 @@
+import type { Descriptor } from "#oci/content.ts";
 import { digestPattern } from "#oci/reference.ts";
 import { isJsonObject, parseJson, textOf, type JsonObject } from "#json/json.ts";
 
@@ -11,7 +12,27 @@ const indexTypes: ReadonlySet<string> = new Set([
   "application/vnd.docker.distribution.manifest.list.v2+json",
 ]);
 
-/** Value of `Accept` for manifests. */
+/** Schema 1, to be able to say that it is one, and the artifacts of OCI's release candidates. */
+const otherTypes = [
+  "application/vnd.oci.artifact.manifest.v1+json",
+  "application/vnd.docker.distribution.manifest.v1+prettyjws",
+  "application/vnd.docker.distribution.manifest.v1+json",
+] as const;
+
+/** Whether content of this type is signed within itself, so that its digest is not that of its bytes. */
+export function isSchema1(mediaType: string): boolean {
+  return mediaType.startsWith("application/vnd.docker.distribution.manifest.v1+");
+}
+
+/** Value of `Accept` for manifests of every kind that registries have. */
+export const acceptAllManifests = [...indexTypes, ...imageTypes, ...otherTypes].join(", ");
+
+/** Whether content of this type is a manifest of any kind. */
+export function isAnyManifestType(mediaType: string): boolean {
+  return isManifestType(mediaType) || otherTypes.some((other) => other === mediaType);
+}
+
+/** Value of `Accept` for manifests that can be run. */
 export const acceptManifests = [...indexTypes, ...imageTypes].join(", ");
 
 /** Whether content of this type is an image or an index. */
@@ -28,13 +49,6 @@ const configTypes: ReadonlySet<string> = new Set([
 /** More platforms than any image has; buildx adds an attestation to each. */
 const maxChildren = 64;
 
-/** Points to other content. */
-export interface Descriptor {
-  readonly mediaType: string;
-  readonly digest: string;
-  readonly sizeBytes: number;
-}
-
 export interface ImageManifest {
   readonly kind: "image";
   readonly mediaType: string;
@@ -47,7 +61,7 @@ export interface IndexManifest {
   readonly kind: "index";
   readonly mediaType: string;
   /** Its images, without attestations and whatever else is not to be run. */
-  readonly children: readonly (Descriptor & { readonly platform?: string })[];
+  readonly children: readonly Descriptor[];
 }
 
 /**
@@ -84,6 +98,20 @@ export function platformOfConfig(body: Buffer): string | undefined {
   return platformOf(parseJson(body.toString()));
 }
 
+/**
+ * What a manifest is: as it says itself, else as its registry says, else as it looks. Its digest covers
+ * only the first.
+ */
+export function typeOfManifest(value: JsonObject, contentType: string | undefined): string {
+  const stated = mediaTypeOf(contentType);
+  const own = textOf(value["mediaType"]);
+  if (isAnyManifestType(own)) return own;
+  if (isAnyManifestType(stated)) return stated;
+  if (value["schemaVersion"] === 1) return otherTypes[2];
+  const types = Array.isArray(value["manifests"]) ? indexTypes : imageTypes;
+  return [...types][0] ?? "";
+}
+
 /** Whether a configuration says for which platform its image is. */
 export function hasPlatform({ mediaType }: Descriptor): boolean {
   return configTypes.has(mediaType);
@@ -96,7 +124,7 @@ export function mediaTypeOf(contentType: string | undefined): string {
 
 function parseIndex(manifests: readonly unknown[], mediaType: string): IndexManifest | string {
   if (manifests.length > maxChildren) return `sends an index of more than ${maxChildren} manifests`;
-  const children: (Descriptor & { platform?: string })[] = [];
+  const children: Descriptor[] = [];
   for (const value of manifests) {
     const child = parseDescriptor(value);
     if (!child) return "sends an index with a manifest without type, digest or size";
@@ -122,7 +150,8 @@ function parseImage(
   return { kind: "image", mediaType, config, sizeBytes };
 }
 
-function parseDescriptor(value: unknown): Descriptor | undefined {
+/** Parses the three things that each descriptor has. */
+export function parseDescriptor(value: unknown): Descriptor | undefined {
   if (!isJsonObject(value)) return undefined;
   const { mediaType, digest, size } = value;
   if (typeof mediaType !== "string" || typeof digest !== "string") return undefined;
@@ -140,7 +169,8 @@ function isAttestation({ annotations, platform }: JsonObject): boolean {
 
 const namePattern = /^[a-z0-9][a-z0-9._-]{0,19}$/;
 
-function platformOf(value: unknown): string | undefined {
+/** The platform that an object with `os` and `architecture` names. */
+export function platformOf(value: unknown): string | undefined {
   const { os, architecture, variant } = isJsonObject(value) ? value : {};
   const parts = [os, architecture, ...(textOf(variant) === "" ? [] : [variant])].map(textOf);
   return parts.every((part) => namePattern.test(part)) ? parts.join("/") : undefined;

@@ -1,12 +1,24 @@
+import { fullJitter } from "#async/backoff.ts";
 import type { Clock } from "#async/clock.ts";
 import type { Repository } from "#oci/reference.ts";
+import type { Answer } from "./answer.ts";
 import type { Authorizer } from "./authorizer.ts";
+import type { Budgets, Permit } from "./budget.ts";
 import type { Login } from "./keyring.ts";
-import { RegistryError, refusalError } from "./registry-error.ts";
-import type { Answer, Transport } from "./transport.ts";
+import { isThrottled, RegistryError, refusalError } from "./registry-error.ts";
+import type { OpenAnswer, StreamedBody, Transport, TransportRequest } from "./transport.ts";
 
 /** Where Docker Hub's registry really is. */
-const hosts: ReadonlyMap<string, string> = new Map([["docker.io", "registry-1.docker.io"]]);
+const dockerHub = "registry-1.docker.io";
+const hosts: ReadonlyMap<string, string> = new Map([["docker.io", dockerHub]]);
+
+/** Of what can be tried again: not for longer than a restart takes, for others wait. */
+const maxAttempts = 5;
+const minWaitMs = 250;
+const maxWaitMs = 8_000;
+
+/** How often a request is sent that the registry refuses as too many, each time after the wait it asks for. */
+const maxThrottles = 10;
 
 export interface RegistryCallOptions {
   readonly transport: Transport;
@@ -17,15 +29,44 @@ export interface RegistryCallOptions {
   readonly act: string;
   readonly repository: Repository;
   readonly logins: readonly Login[];
+  /** What tokens are to be good for; if not given, for reading. */
+  readonly scopes?: readonly string[];
+  /** Without it, requests are sent at once, and nothing is tried again. */
+  readonly patience?: Patience;
   readonly signal: AbortSignal;
 }
 
+/** How a registry is asked by who can wait. */
+export interface Patience {
+  readonly budgets: Budgets;
+  readonly random: () => number;
+  readonly onThrottled?: ((untilMs: number | undefined) => void) | undefined;
+  /** Told which login served. */
+  readonly onServed?: (login: Login) => void;
+}
+
 export interface Wanted {
-  readonly method: "GET" | "HEAD";
+  readonly method: TransportRequest["method"];
   readonly url: URL;
   readonly accept?: string;
-  /** Largest body. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** One that is streamed can be sent once. */
+  readonly body?: Buffer | StreamedBody;
+  /** Largest body of an answer. */
   readonly limitBytes: number;
+  /** Whether it must not be sent again before somebody has looked what became of it. */
+  readonly isOnce?: boolean;
+  /** Whether it goes on with a stream that had its slot among the requests to the host. */
+  readonly isResumed?: boolean;
+}
+
+/** A successful answer, the body of which is yet to come. */
+export interface OpenedBody {
+  readonly answer: OpenAnswer;
+  /** What has arrived each time. Leaving the loop closes it. */
+  readonly batches: AsyncIterable<readonly Buffer[]>;
+  /** Lets go of a body that is not read. */
+  close(): void;
 }
 
 /** One act of a caller at one repository, with all requests that it takes. */
@@ -55,18 +96,29 @@ export class RegistryCall {
    * about the first: it is the most fitting.
    */
   async ask(wanted: Wanted): Promise<Answer> {
-    const refusals: RegistryError[] = [];
-    for (const login of this.#logins) {
-      try {
-        const answer = await this.#askAs(login, wanted);
-        this.#logins = [login, ...this.#logins.filter((other) => other !== login)];
-        return answer;
-      } catch (error) {
-        if (!(error instanceof RegistryError) || error.code !== "DENIED") throw error;
-        refusals.push(error);
-      }
-    }
-    throw refusals[0] ?? this.badAnswer("was not asked");
+    const { transport, act, signal } = this.#options;
+    const { answer, permit } = await this.#repeat(wanted, (request) =>
+      transport.send(request, { act, signal }),
+    );
+    permit?.[Symbol.dispose]();
+    return answer;
+  }
+
+  /** As {@link ask}, but the answer's body is read by the caller. */
+  async open(wanted: Wanted): Promise<OpenedBody> {
+    const { transport, act, signal } = this.#options;
+    const { answer, permit } = await this.#repeat(wanted, (request) =>
+      transport.open(request, { act, signal }),
+    );
+    const { stream } = answer;
+    return {
+      answer,
+      batches: stream ? transport.read(stream, { act, signal }, permit) : noBatches(),
+      close() {
+        stream?.close();
+        permit?.[Symbol.dispose]();
+      },
+    };
   }
 
   /** Makes the error for an answer that cannot be used: `what` stands after "it". */
@@ -79,24 +131,150 @@ export class RegistryCall {
     return new RegistryError("NOT_ALLOWED", reason, { act: this.#options.act });
   }
 
-  async #askAs(login: Login | undefined, wanted: Wanted): Promise<Answer> {
-    const { transport, authorizer, clock, repository, act, signal } = this.#options;
-    const { accept, ...request } = wanted;
-    const asking = { repository, login, act, signal };
-    const headers = accept === undefined ? {} : { accept };
-    let authorization = authorizer.known(asking);
-    let answer = await transport.send({ ...request, headers, authorization }, { act, signal });
-    // Whom a registry redirects to may not ask for its logins.
-    if (answer.status === 401 && answer.url.origin === wanted.url.origin) {
-      authorization = await authorizer.authorize(answer, asking);
-      answer = await transport.send({ ...request, headers, authorization }, { act, signal });
-      if (answer.status === 401) authorizer.forget(asking);
+  /** Waits before the next of several attempts. */
+  async pause(attempt: number): Promise<void> {
+    const { clock, patience, signal } = this.#options;
+    const { random = Math.random } = patience ?? {};
+    const waitMs = fullJitter(attempt, { minMs: minWaitMs, maxMs: maxWaitMs, random });
+    try {
+      await clock.sleep(waitMs, { signal });
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error;
     }
-    if (answer.status >= 200 && answer.status < 300) return answer;
-    const { status, body, header } = answer;
-    const refusal = { status, body, retryAfter: header("retry-after") };
+  }
+
+  /** Sends a request as often as it may help. */
+  async #repeat<A extends Answer>(wanted: Wanted, send: Send<A>): Promise<Exchange<A>> {
+    const { body, isOnce = isStreamed(body) } = wanted;
+    const isRepeatable = this.#options.patience !== undefined && !isOnce;
+    for (let attempts = 1, throttles = 1; ;) {
+      try {
+        return await this.#askAsWhoMay(wanted, send);
+      } catch (error) {
+        if (!(error instanceof RegistryError) || !error.retryable || !isRepeatable) throw error;
+        if (error.code === "THROTTLED") {
+          if (throttles++ === maxThrottles) throw error; // Else the budget waits.
+        } else {
+          if (attempts === maxAttempts) throw error;
+          await this.pause(attempts++);
+        }
+      }
+    }
+  }
+
+  async #askAsWhoMay<A extends Answer>(wanted: Wanted, send: Send<A>): Promise<Exchange<A>> {
+    const refusals: RegistryError[] = [];
+    for (const login of this.#logins) {
+      try {
+        const exchange = await this.#askAs(login, wanted, send);
+        this.#logins = [login, ...this.#logins.filter((other) => other !== login)];
+        if (login) this.#options.patience?.onServed?.(login);
+        return exchange;
+      } catch (error) {
+        if (!(error instanceof RegistryError) || error.code !== "DENIED") throw error;
+        refusals.push(error);
+        if (isStreamed(wanted.body)) break;
+      }
+    }
+    throw refusals[0] ?? this.badAnswer("was not asked");
+  }
+
+  async #askAs<A extends Answer>(
+    login: Login | undefined,
+    wanted: Wanted,
+    send: Send<A>,
+  ): Promise<Exchange<A>> {
+    const { authorizer, clock, repository, scopes, act, signal } = this.#options;
+    const { accept, method, url, body, limitBytes } = wanted;
+    const asking = { repository, login, scopes, act, signal };
+    const headers = { ...wanted.headers, ...(accept !== undefined && { accept }) };
+    const request = { method, url, headers, limitBytes, ...(body && { body }) };
+    // An upload may be elsewhere: its address is all that is needed there.
+    const isHome = url.origin === this.urlOf("").origin;
+    let authorization = isHome ? authorizer.known(asking) : undefined;
+    let exchange = await this.#admit(login, wanted, () => send({ ...request, authorization }));
+    // Whom a registry redirects to may not ask for its logins.
+    if (exchange.answer.status === 401 && isHome && exchange.answer.url.origin === url.origin) {
+      using permit = exchange.permit;
+      if (authorization !== undefined) authorizer.forget(asking);
+      try {
+        authorization = await authorizer.authorize(exchange.answer, asking);
+      } catch (error) {
+        if (error instanceof RegistryError) permit?.answered(answerOfRealm(error));
+        throw error;
+      }
+      permit?.[Symbol.dispose]();
+      if (isStreamed(body)) {
+        throw new RegistryError("UNREACHABLE", "it asks for a login half-way", { act });
+      }
+      exchange = await this.#admit(login, wanted, () => send({ ...request, authorization }));
+      if (exchange.answer.status === 401) authorizer.forget(asking);
+    }
+    const { status, body: content, header } = exchange.answer;
+    if (status >= 200 && status < 300) return exchange;
+    exchange.permit?.[Symbol.dispose]();
+    const refusal = { status, body: content, retryAfter: header("retry-after") };
     throw refusalError(refusal, { act, login, authorization, now: clock.now() });
   }
+
+  /** Sends one request when the budget allows it, and lets the budget know the answer. */
+  async #admit<A extends Answer>(
+    login: Login | undefined,
+    { method, url, isResumed = false }: Wanted,
+    exchange: () => Promise<A>,
+  ): Promise<Exchange<A>> {
+    const { patience, signal } = this.#options;
+    const permit = await patience?.budgets.enter({
+      host: url.host,
+      login,
+      lane: method === "GET" || method === "HEAD" ? "read" : "write",
+      counts: isCounted(method, url),
+      isResumed,
+      signal,
+      onThrottled: patience.onThrottled,
+    });
+    try {
+      const answer = await exchange();
+      const { status, header } = answer;
+      permit?.answered({ status, header, isThrottled: isThrottled(answer) });
+      return { answer, permit };
+    } catch (error) {
+      permit?.[Symbol.dispose]();
+      throw error;
+    }
+  }
+}
+
+/** A realm that refuses to be asked so often means the registry's requests of that login. */
+function answerOfRealm({ code, retryAfterMs }: RegistryError): Parameters<Permit["answered"]>[0] {
+  const retryAfter =
+    retryAfterMs === undefined ? undefined : String(Math.ceil(retryAfterMs / 1_000));
+  return {
+    status: 401,
+    header: (name) => (name === "retry-after" ? retryAfter : undefined),
+    isThrottled: code === "THROTTLED",
+  };
+}
+
+async function* noBatches(): AsyncGenerator<readonly Buffer[], void> {}
+
+type Send<A> = (request: TransportRequest) => Promise<A>;
+
+interface Exchange<A> {
+  readonly answer: A;
+  /** To be disposed when the answer's body has been read. */
+  readonly permit: Permit | undefined;
+}
+
+function isStreamed(body: Wanted["body"]): boolean {
+  return body !== undefined && "chunks" in body;
+}
+
+/** Docker Hub counts manifests that are read, and nothing else. Others do not say, so all may count. */
+function isCounted(method: string, url: URL): boolean {
+  if (url.hostname !== dockerHub) return true;
+  return method === "GET" && url.pathname.includes("/manifests/");
 }
 
 /** A host as URLs have it: in lower case, and without the port that plain HTTP has anyway. */

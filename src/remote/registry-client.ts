@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 
 import type { Clock } from "#async/clock.ts";
+import type { Descriptor } from "#oci/content.ts";
 import {
   digestPattern,
   formatReference,
@@ -10,7 +11,10 @@ import {
   type Repository,
 } from "#oci/reference.ts";
 import type { Log } from "#telemetry/log.ts";
+import type { Answer } from "./answer.ts";
 import { Authorizer } from "./authorizer.ts";
+import { Budgets } from "./budget.ts";
+import type { TlsSettings } from "./connect.ts";
 import type { Login } from "./keyring.ts";
 import {
   acceptManifests,
@@ -19,15 +23,24 @@ import {
   mediaTypeOf,
   parseManifest,
   platformOfConfig,
-  type Descriptor,
   type ImageManifest,
   type IndexManifest,
 } from "./manifest.ts";
 import type { NetworkPolicy } from "./network-policy.ts";
-import { hostInUrl, RegistryCall } from "./registry-call.ts";
+import { nextPage } from "./pages.ts";
+import type { ProxySettings } from "./proxy.ts";
+import {
+  hostInUrl,
+  RegistryCall,
+  type Patience,
+  type RegistryCallOptions,
+} from "./registry-call.ts";
 import { RegistryError } from "./registry-error.ts";
-import { nextLink, parseTags } from "./tag-page.ts";
-import { Transport, type Answer } from "./transport.ts";
+import { RemoteRepository } from "./remote-repository.ts";
+import type { Actions } from "./scopes.ts";
+import { SharedKnowledge } from "./shared-knowledge.ts";
+import { parseTags } from "./tag-page.ts";
+import { Transport } from "./transport.ts";
 
 export { RegistryError } from "./registry-error.ts";
 
@@ -41,8 +54,31 @@ export interface RegistryClientOptions {
   readonly plainHttp: readonly string[];
   /** Certificates in PEM that are trusted besides those that Node trusts. */
   readonly ca?: string;
+  /** Certificate and key in PEM, shown to registries that ask for one. */
+  readonly clientCertificate?: TlsSettings["client"];
+  /** Believes every registry to be the one it says it is. */
+  readonly insecureSkipVerify?: boolean;
+  /** None if not given: the environment is not looked at. */
+  readonly proxies?: ProxySettings | undefined;
   /** Longest wait for one answer, from the connection to its last byte: 30 s if not given. */
   readonly timeoutMs?: number;
+  /** Longest wait for the next bytes of a blob to come or go: 60 s if not given. */
+  readonly idleTimeoutMs?: number;
+  /** What registries allow, for {@link RegistryClient.repository}: its own if not given. */
+  readonly budgets?: Budgets;
+  readonly random?: () => number;
+}
+
+export interface RepositoryOptions {
+  /** Tried in order; the next only if a registry refuses one. Nobody's login is shown without any. */
+  readonly logins: readonly Login[];
+  /** What is going to be done there: `pull` if not given. */
+  readonly actions?: Actions;
+  /**
+   * Told when a request has to wait because the registry's budget is spent, in milliseconds since
+   * 1970 until when, and with `undefined` when that request goes on.
+   */
+  readonly onThrottled?: (untilMs: number | undefined) => void;
 }
 
 export interface RequestOptions {
@@ -81,10 +117,11 @@ const maxTagPages = 500;
 const maxConfigBytes = 4 << 20;
 
 /**
- * Asks registries what images are (OCI distribution-spec 1.1), and downloads no layer.
+ * Asks registries what images are (OCI distribution-spec 1.1), and gives their repositories.
  *
  * Every method throws {@link RegistryError} if a registry does not tell, `InvalidReferenceError` for
- * what is no image name, and the signal's reason if aborted. Nothing is tried again by itself.
+ * what is no image name, and the signal's reason if aborted. Nothing is tried again by itself,
+ * but what {@link repository} gives is patient.
  *
  * ```ts
  * await using client = new RegistryClient({ userAgent, log, clock, network, plainHttp: [] });
@@ -97,11 +134,19 @@ export class RegistryClient implements AsyncDisposable {
   readonly #authorizer: Authorizer;
   readonly #clock: Clock;
   readonly #isPlainHttp: (host: string) => boolean;
+  readonly #budgets: Budgets;
+  readonly #random: () => number;
+  readonly #shared: SharedKnowledge;
 
   constructor(options: RegistryClientOptions) {
-    const { userAgent, log, clock, network, plainHttp, ca, timeoutMs = 30_000 } = options;
-    this.#transport = new Transport({ userAgent, log, network, ca, timeoutMs });
+    const { clock, plainHttp, timeoutMs = 30_000, idleTimeoutMs = 60_000 } = options;
+    const { ca, clientCertificate: client, insecureSkipVerify, random = Math.random } = options;
+    const tls = { ca, client, insecureSkipVerify };
+    this.#transport = new Transport({ ...options, tls, timeoutMs, idleTimeoutMs });
     this.#clock = clock;
+    this.#random = random;
+    this.#budgets = options.budgets ?? new Budgets({ clock, random });
+    this.#shared = new SharedKnowledge(clock);
     const plainHosts = new Set(plainHttp.map(hostInUrl));
     const isPlainHttp = (host: string): boolean => plainHosts.has(host);
     this.#isPlainHttp = isPlainHttp;
@@ -203,21 +248,51 @@ export class RegistryClient implements AsyncDisposable {
     return [...tags];
   }
 
+  /**
+   * Gives a repository to read from and to write to. It shares connections, tokens and budgets with
+   * all others of the client.
+   *
+   * @param name - full name without tag and digest.
+   * @throws {InvalidReferenceError} if it is none.
+   */
+  repository(name: string, options: RepositoryOptions): RemoteRepository {
+    const repository = parseRepository(name);
+    const { actions = "pull", onThrottled } = options;
+    let { logins } = options;
+    const patience: Patience = {
+      budgets: this.#budgets,
+      random: this.#random,
+      onThrottled,
+      onServed(login) {
+        if (login !== logins[0]) logins = [login, ...logins.filter((other) => other !== login)];
+      },
+    };
+    return new RemoteRepository({
+      repository,
+      actions,
+      shared: this.#shared,
+      begin: (act, { signal, scopes }) =>
+        this.#beginWith({ act, repository, logins, scopes, patience, signal }),
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#transport[Symbol.asyncDispose]();
   }
 
   #begin(act: string, { registry, path }: Repository, options: RequestOptions): RegistryCall {
-    const { logins, signal } = options;
+    return this.#beginWith({ act, repository: { registry, path }, ...options });
+  }
+
+  #beginWith(
+    call: Omit<RegistryCallOptions, "transport" | "authorizer" | "clock" | "isPlainHttp">,
+  ): RegistryCall {
     return new RegistryCall({
+      ...call,
       transport: this.#transport,
       authorizer: this.#authorizer,
       clock: this.#clock,
       isPlainHttp: this.#isPlainHttp,
-      act,
-      repository: { registry, path },
-      logins,
-      signal,
     });
   }
 
@@ -278,12 +353,4 @@ function digestOf(body: Buffer, like: string | undefined): string {
 
 function requireDigest(actual: string, wanted: string, call: RegistryCall): void {
   if (actual !== wanted) throw call.badAnswer("sends something else than its digest says");
-}
-
-function nextPage({ header }: Answer, current: URL, call: RegistryCall): URL | undefined {
-  const target = nextLink(header("link"));
-  if (target === undefined) return undefined;
-  const url = URL.parse(target, current);
-  if (url?.origin === current.origin && url.username === "" && url.password === "") return url;
-  throw call.notAllowed("its next page of tags is on another host");
 }

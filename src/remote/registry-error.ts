@@ -17,6 +17,10 @@ export interface RegistryErrorOptions {
   act?: string;
   /** How long the registry asks to be left alone. */
   retryAfterMs?: number | undefined;
+  /** Status of the answer that refuses. */
+  status?: number | undefined;
+  /** The registry's own code, like `NAME_UNKNOWN`. */
+  ociCode?: string | undefined;
   cause?: unknown;
 }
 
@@ -38,13 +42,19 @@ export class RegistryError extends Error {
   readonly code: RegistryErrorCode;
   readonly reason: string;
   readonly retryAfterMs?: number;
+  /** Status of the answer, if one was a refusal. */
+  readonly status?: number;
+  /** The code in the answer's OCI error, if it has one of the specification's form. */
+  readonly ociCode?: string;
 
   constructor(code: RegistryErrorCode, reason: string, options: RegistryErrorOptions = {}) {
-    const { act = "ask the registry", retryAfterMs, cause } = options;
+    const { act = "ask the registry", retryAfterMs, status, ociCode = "", cause } = options;
     super(`Cannot ${act}: ${code}: ${reason}`, { cause });
     this.code = code;
     this.reason = reason;
     if (retryAfterMs !== undefined) this.retryAfterMs = retryAfterMs;
+    if (status !== undefined) this.status = status;
+    if (/^[A-Z_]{1,40}$/.test(ociCode)) this.ociCode = ociCode;
   }
 
   /** Whether the same request can succeed later without anybody changing anything. */
@@ -81,11 +91,19 @@ export function refusalError(
 ): RegistryError {
   const { act, now, who = "it" } = context;
   const error = readError(body);
-  const isThrottled = error?.code.toUpperCase() === "TOOMANYREQUESTS";
   const reason = reasonOf(error, context) ?? `${who} answers with status ${status}`;
   const retryAfterMs = parseRetryAfter(retryAfter, now);
-  const code = isThrottled ? "THROTTLED" : codeOf(status);
-  return new RegistryError(code, reason, { act, retryAfterMs });
+  const code = isThrottling(error) ? "THROTTLED" : codeOf(status);
+  return new RegistryError(code, reason, { act, retryAfterMs, status, ociCode: error?.code });
+}
+
+/** Whether an answer refuses because too much was asked. */
+export function isThrottled({ status, body }: { status: number; body: Buffer }): boolean {
+  return status === 429 || (status >= 400 && isThrottling(readError(body)));
+}
+
+function isThrottling(error: OciError | undefined): boolean {
+  return error?.code.toUpperCase() === "TOOMANYREQUESTS";
 }
 
 /** What a registry means by a status. */

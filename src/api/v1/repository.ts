@@ -58,36 +58,28 @@ const filterSchema = z.object({
   ),
 });
 
-export const repositorySchema = withRules(
-  z.object({
-    name: field(
-      nameSchema,
-      "Image name without tag and digest, like `debian` or `ghcr.io/org/app`.",
+const repositoryFields = z.object({
+  name: field(nameSchema, "Image name without tag and digest, like `debian` or `ghcr.io/org/app`."),
+  tags: z.exactOptional(
+    field(
+      setList(boundedText(128, { minLength: 1, pattern: tagPattern }), 200),
+      "Tags to have. With neither tags nor digests it is `latest`.",
     ),
-    tags: z.exactOptional(
-      field(
-        setList(boundedText(128, { minLength: 1, pattern: tagPattern }), 200),
-        "Tags to have. With neither tags nor digests it is `latest`.",
-      ),
+  ),
+  digests: z.exactOptional(
+    field(
+      setList(boundedText(135, { pattern: digestPattern }), 200),
+      "Digests to have, `sha256:` or `sha512:` and hexadecimal digits.",
     ),
-    digests: z.exactOptional(
-      field(
-        setList(boundedText(135, { pattern: digestPattern }), 200),
-        "Digests to have, `sha256:` or `sha512:` and hexadecimal digits.",
-      ),
-    ),
-    listSelection: field(
-      z._default(z.enum(["listed", "all"]), "listed"),
-      "`listed` takes the tags and digests given here, `all` those that the registry has and the filter lets through.",
-    ),
-    filter: z.exactOptional(field(filterSchema, "Narrows down `listSelection: all`.")),
-  }),
-  {
-    rule: "self.listSelection != 'all' || (has(self.filter) && has(self.filter.newest))",
-    message:
-      'listSelection "all" needs filter.newest, from 1 to 100, because the disk of a node is finite',
-    fieldPath: ".listSelection",
-  },
+  ),
+  listSelection: field(
+    z._default(z.enum(["listed", "all"]), "listed"),
+    "`listed` takes the tags and digests given here, `all` those that the registry has and the filter lets through.",
+  ),
+  filter: z.exactOptional(field(filterSchema, "Narrows down `listSelection: all`.")),
+});
+
+const listRules = [
   {
     rule: "self.listSelection != 'all' || (!has(self.tags) && !has(self.digests))",
     message: 'listSelection "all" goes without tags and digests',
@@ -98,4 +90,19 @@ export const repositorySchema = withRules(
     message: 'filter needs listSelection "all"',
     fieldPath: ".filter",
   },
+] as const;
+
+/** What an Image takes of a repository. */
+export const repositorySchema = withRules(
+  repositoryFields,
+  {
+    rule: "self.listSelection != 'all' || (has(self.filter) && has(self.filter.newest))",
+    message:
+      'listSelection "all" needs filter.newest, from 1 to 100, because the disk of a node is finite',
+    fieldPath: ".listSelection",
+  },
+  ...listRules,
 );
+
+/** What a Mirror takes of a repository: all of it, if that is wanted. */
+export const mirroredRepositorySchema = withRules(repositoryFields, ...listRules);

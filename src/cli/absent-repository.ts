@@ -1,0 +1,24 @@
+import type { ContentTarget } from "#oci/content.ts";
+
+/** A repository that is not there yet, for a dry run to compare with. Nobody writes to it. */
+export function absentRepository(name: string): ContentTarget {
+  const refuse = async (): Promise<never> => {
+    throw new Error(`Nothing is written to ${name} in a dry run`);
+  };
+  return {
+    name,
+    find: async () => undefined,
+    manifest: async () => undefined,
+    async *tags() {},
+    referrers: async () => [],
+    // eslint-disable-next-line require-yield
+    async *blob() {
+      await refuse();
+    },
+    hasBlob: async () => false,
+    mountBlob: async () => false,
+    writeBlob: refuse,
+    putManifest: refuse,
+    deleteManifest: async () => "absent",
+  };
+}

@@ -1,0 +1,85 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+
+import { Semaphore } from "#async/semaphore.ts";
+import { FakeError, FakeRegistry, type FakeRepository } from "#test/fake-repository.ts";
+import { BlobPool, type BlobRequest } from "./blob-pool.ts";
+
+interface Scene {
+  pool: BlobPool;
+  registry: FakeRegistry;
+  request: (source: FakeRepository, path: string, more?: Partial<BlobRequest>) => BlobRequest;
+}
+
+function aScene(signal: AbortSignal): Scene {
+  const registry = new FakeRegistry("target.test");
+  const slots = new Semaphore(4);
+  return {
+    pool: new BlobPool({ signal }),
+    registry,
+    request: (source, path, more = {}) => ({
+      source,
+      target: { repository: registry.repository(path), path },
+      descriptor: source.addBlob("layer"),
+      slots,
+      signal,
+      onProgress: () => undefined,
+      ...more,
+    }),
+  };
+}
+
+const aSource = (host: string): FakeRepository => new FakeRegistry(host).repository("org/app");
+
+describe("BlobPool", () => {
+  test("says how a blob came, and asks no more about what is there", async ({ signal }) => {
+    const { pool, registry, request } = aScene(signal);
+    const source = aSource("source.test");
+    const outcomes = [
+      await pool.provide(request(source, "a")),
+      await pool.provide(request(source, "b")),
+      await pool.provide(request(source, "a")),
+    ];
+
+    assert.deepEqual(outcomes, ["copied", "mounted", "skipped"]);
+    assert.equal(registry.repository("a").asked("hasBlob").length, 1);
+  });
+
+  test("does not wait for another host's copy of the same blob", async ({ signal }) => {
+    const { pool, request } = aScene(signal);
+    const [slow, fast] = [aSource("slow.test"), aSource("fast.test")];
+    const stuck = request(slow, "a", { slots: new Semaphore(1) });
+    const release = slow.holdBlob(stuck.descriptor.digest);
+    const waiting = pool.provide(stuck);
+
+    assert.equal(await pool.provide(request(fast, "b")), "copied");
+    release();
+    assert.equal(await waiting, "copied");
+  });
+
+  test("tries again what failed for a while", async ({ signal }) => {
+    const { pool, request } = aScene(signal);
+    const source = aSource("source.test");
+    const wanted = request(source, "a");
+    const error = new FakeError("UNREACHABLE");
+    source.fail("blob", wanted.descriptor.digest, error, 1);
+    await assert.rejects(pool.provide(wanted), (thrown) => thrown === error);
+
+    assert.equal(await pool.provide(wanted), "copied");
+  });
+
+  test("goes on for one tag when another, which began it, ends", async ({ signal }) => {
+    const { pool, registry, request } = aScene(signal);
+    const source = aSource("source.test");
+    const stop = new AbortController();
+    const first = request(source, "a", { signal: stop.signal });
+    const release = source.holdBlob(first.descriptor.digest);
+    const copies = [pool.provide(first), pool.provide(request(source, "a"))];
+    while (source.asked("blob").length === 0) await new Promise(setImmediate);
+    stop.abort(new Error("that tag failed"));
+    release();
+
+    assert.deepEqual(await Promise.all(copies), ["copied", "skipped"]);
+    assert.equal(registry.repository("a").asked("writeBlob").length, 1);
+  });
+});

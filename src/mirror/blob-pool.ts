@@ -1,0 +1,134 @@
+import { Semaphore } from "#async/semaphore.ts";
+import {
+  WrongContentError,
+  type ContentSource,
+  type ContentTarget,
+  type Descriptor,
+} from "#oci/content.ts";
+import type { BlobOutcome } from "./copy-result.ts";
+import { SharedWork } from "./shared-work.ts";
+
+/** How many blobs a registry is asked for at the same time whether it has them. */
+const maxLookups = 16;
+
+/** A repository, and how its registry names it: `org/app`. */
+export interface TargetRepository {
+  readonly repository: ContentTarget;
+  readonly path: string;
+}
+
+export interface BlobRequest {
+  readonly source: ContentSource;
+  readonly target: TargetRepository;
+  readonly descriptor: Descriptor;
+  /** Caps the blobs in flight; of whoever shares it. */
+  readonly slots: Semaphore;
+  /** Ends the waiting. A transfer that has begun goes on: another tag may want the same blob. */
+  readonly signal: AbortSignal;
+  readonly onProgress: (sentBytes: number) => void;
+}
+
+/**
+ * Brings blobs into the repositories of one target registry, each once however many tags and repositories
+ * want it. It remembers, for a run, what is where, and what was refused.
+ */
+export class BlobPool {
+  readonly #signal: AbortSignal;
+  readonly #lookups = new Semaphore(maxLookups);
+  readonly #requests = new SharedWork();
+  /** Repositories that have a blob, by digest. */
+  readonly #homes = new Map<string, Set<string>>();
+  /** Content that is wrong stays wrong: nobody downloads it again in this run. */
+  readonly #refused = new Map<string, WrongContentError>();
+  /** Blobs on their way, by digest, from those who share slots: those of one host. */
+  readonly #busy = new WeakMap<Semaphore, Map<string, Promise<void>>>();
+
+  /** @param options.signal - the run's: it ends transfers, too. */
+  constructor({ signal }: { signal: AbortSignal }) {
+    this.#signal = signal;
+  }
+
+  /**
+   * Sees to it that the target has a blob.
+   *
+   * @throws {WrongContentError} if the source's bytes are not those of the descriptor; and what source and
+   *   target throw.
+   */
+  async provide(request: BlobRequest): Promise<BlobOutcome> {
+    const { descriptor, source, target, signal } = request;
+    const { digest } = descriptor;
+    const refused = this.#refused.get(`${source.name} ${digest}`);
+    if (refused) throw refused;
+    if (this.#isAt(digest, target.path)) return "skipped";
+    let outcome: BlobOutcome = "skipped";
+    await this.#requests.do(`${target.path} ${digest}`, signal, async () => {
+      outcome = await this.#one(request, async () => {
+        const how = await this.#bring(request);
+        this.#remember(digest, target.path); // Before the next one looks.
+        return how;
+      });
+    });
+    return outcome;
+  }
+
+  #isAt(digest: string, path: string): boolean {
+    return this.#homes.get(digest)?.has(path) === true;
+  }
+
+  #remember(digest: string, path: string): void {
+    const homes = this.#homes.get(digest) ?? new Set();
+    this.#homes.set(digest, homes.add(path));
+  }
+
+  /**
+   * One repository after the other: the second can take over what the first got. A host that is slow has
+   * only its own wait.
+   */
+  async #one<T>({ slots, descriptor: { digest } }: BlobRequest, act: () => Promise<T>): Promise<T> {
+    const busy = this.#busy.get(slots) ?? new Map<string, Promise<void>>();
+    this.#busy.set(slots, busy);
+    while (busy.has(digest)) await busy.get(digest);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    busy.set(digest, promise);
+    try {
+      return await act();
+    } finally {
+      busy.delete(digest);
+      resolve();
+    }
+  }
+
+  async #bring(request: BlobRequest): Promise<BlobOutcome> {
+    const found = await this.#lookUp(request);
+    if (found) return found;
+    using _slot = await request.slots.acquire(request);
+    await this.#write(request);
+    return "copied";
+  }
+
+  async #lookUp({ target, descriptor, signal }: BlobRequest): Promise<BlobOutcome | undefined> {
+    const { digest } = descriptor;
+    using _lookup = await this.#lookups.acquire({ signal });
+    for (const home of this.#homes.get(digest) ?? []) {
+      if (await target.repository.mountBlob(digest, home, { signal })) return "mounted";
+      break; // A registry that does not mount from one does not mount from another.
+    }
+    return (await target.repository.hasBlob(digest, { signal })) ? "skipped" : undefined;
+  }
+
+  async #write({ source, target, descriptor, onProgress }: BlobRequest): Promise<void> {
+    const signal = this.#signal;
+    try {
+      await target.repository.writeBlob(
+        descriptor,
+        (fromByte) => source.blob(descriptor, { signal, fromByte }),
+        { signal, onProgress },
+      );
+    } catch (error) {
+      if (error instanceof WrongContentError) {
+        this.#refused.set(`${source.name} ${descriptor.digest}`, error);
+      }
+      throw error;
+    }
+  }
+}
