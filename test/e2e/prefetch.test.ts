@@ -142,6 +142,9 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
     });
     await outage(20, scope);
     await sandbox.start("kube-apiserver", scope);
+    for (const node of sandbox.nodes) {
+      await waitFor(() => holds(node, reference, scope), { what: "the pull to end", signal });
+    }
 
     await cluster.ready("outage", 3, { timeoutMs: 30_000, ...scope });
     await cluster.forget("outage", scope);
@@ -296,11 +299,13 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
   test("a steady cluster costs the API server nothing but the leases", async () => {
     await cluster.want("steady", [small], scope);
     await cluster.ready("steady", 3, scope);
-    await outage(15, scope); // Labels and reports are written up to a few seconds later.
+    // Labels and reports are written up to a few seconds later.
+    const isQuiet = async (): Promise<boolean> =>
+      (await requestsSince(Date.now() - 10_000)).length === 0;
+    await waitFor(isQuiet, { what: "a quiet time", timeoutMs: 120_000, everyMs: 1_000, signal });
     const start = Date.now();
     await outage(30, scope);
-    const requests = await readAuditLog(sandbox.layout.auditLog);
-    const idle = requests.filter(({ time, resource }) => time >= start && resource !== "leases");
+    const idle = await requestsSince(start);
 
     // A watch may come to its end in this time, after 30 to 60 minutes, and be taken up again.
     assert.ok(idle.length <= 1, JSON.stringify(idle));
@@ -321,6 +326,7 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
       "coral-controller patch events", // What happens again and again.
       "coral-controller create tokenreviews", // Private images: see credentials.test.ts.
       "coral-agent get configmaps", // The same.
+      "coral-controller delete imageplans", // The garbage collector may be first.
       "coral-controller get pods", // An agent that asks a replica for a slot that does not lead.
     ]);
     const requests = await readAuditLog(sandbox.layout.auditLog);
@@ -344,6 +350,12 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
     const apply = ["apply", "--dry-run=server", "-f", join(repositoryRoot, "docs/examples")];
     assert.match((await sandbox.kubectl(apply, scope)).stdout, /created \(server dry run\)/);
   });
+
+  /** What Coral has asked of the API server since a time, but for leases. */
+  async function requestsSince(ms: number): Promise<AuditedRequest[]> {
+    const requests = await readAuditLog(sandbox.layout.auditLog);
+    return requests.filter(({ time, resource }) => time >= ms && resource !== "leases");
+  }
 
   async function labelsBecome(node: string, expected: Record<string, string>): Promise<void> {
     let last: Record<string, string> = {};

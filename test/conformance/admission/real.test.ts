@@ -225,7 +225,7 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
     await sandbox.kubectl(["-n", namespace, "delete", "secret", "coral-tls"], scope);
     await waitFor(async () => (await bundle()) !== before && (await isServed()), {
       what: "another certificate to be served",
-      timeoutMs: 20_000,
+      timeoutMs: 60_000,
       signal,
     });
     const spoil = JSON.stringify({ data: { "tls.key": "Z2FyYmFnZQ==" } });
@@ -238,7 +238,7 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
         const secret = await client.get(secrets, { namespace, name: "coral-tls" }, scope);
         return secret?.data?.["tls.key"] !== "Z2FyYmFnZQ==" && (await isServed());
       },
-      { what: "the spoiled key to be replaced", timeoutMs: 20_000, signal },
+      { what: "the spoiled key to be replaced", timeoutMs: 60_000, signal },
     );
   });
 

@@ -286,7 +286,8 @@ function informerConformance(subject: Subject, getCluster: () => Cluster): void 
       await scene.create({ v: "4" });
 
       await scene.tells(["added 1", "updated 2", "updated 3", "deleted 3", "added 4"]);
-      assert.deepEqual(scene.recorded.beginnings, ["anew"]);
+      const anew = scene.recorded.beginnings.filter((beginning) => beginning === "anew");
+      assert.equal(anew.length, 1);
     });
 
     test("goes on where it was after the connection broke", async ({ signal }) => {
