@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
+import { setFlagsFromString } from "node:v8";
 
 import { CommanderError } from "commander";
 import { isAbort } from "#async/abort.ts";
@@ -36,6 +37,8 @@ type Environment = ProcessInput["env"];
  * wrong, and 130 after Ctrl-C.
  */
 export async function runMirrorCommand({ env, argv }: ProcessInput): Promise<void> {
+  // Buffers of blobs would pile up until all of the heap is searched for them: see src/remote/README.md.
+  setFlagsFromString("--semi-space-growth-factor=1");
   // Whoever reads the output, like `head`, may have had enough of it.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreClosedPipe);
   const command = mirrorCommand(async (flags) => {
