@@ -208,10 +208,10 @@ export class Agent {
     const startedMs = clock.now().getTime();
     const seconds = (): number => (clock.now().getTime() - startedMs) / 1_000;
     try {
-      const { attempts, postponements, outdated } = image;
+      const { attempts, postponements } = image;
       const node = this.#ownNode();
-      const hasOther = outdated !== undefined;
-      const state = { node, hasOther, attempts, postponements };
+      const heldBytes = this.#inventory.find(reference)?.sizeBytes ?? 0;
+      const state = { node, heldBytes, attempts, postponements };
       const outcome = await this.#puller.pull(asked, { ...state, signal });
       if (outcome.isDone) {
         this.#finish(asked, await this.#pulled(reference, signal));

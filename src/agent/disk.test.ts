@@ -17,7 +17,7 @@ function lackOf(need: number, others = 0, freeBytes = disk.freeBytes): string | 
 }
 
 function needed(sizes: OwedImage["sizes"], node: Node | undefined): number {
-  return neededBytes({ sizes }, { node, hasOther: false }, policy);
+  return neededBytes({ sizes }, { node, heldBytes: 0 }, policy);
 }
 
 /** The `f_type` of file systems. */
@@ -47,10 +47,17 @@ describe("lackOfSpace()", () => {
 });
 
 describe("shareOf()", () => {
-  const a = { namespace: "a", bytes: 30 };
-  const huge = { namespace: "huge", bytes: 100 };
+  const a = { namespace: "a", bytes: 30, isStill: true };
+  const huge = { namespace: "huge", bytes: 100, isStill: true };
 
-  test("counts a namespace's own claims in full, and others' to half of the room", () => {
+  test("counts in full what gets on, whoever's it is", () => {
+    const moving = { ...huge, isStill: false };
+    assert.equal(shareOf(["b"], [moving], 100).othersBytes, 100);
+    assert.equal(shareOf(["b"], [moving, huge], 100).othersBytes, 150);
+    assert.equal(shareOf(["huge"], [moving, huge], 100).othersBytes, 200);
+  });
+
+  test("counts a namespace's own still claims in full, and others' to half of the room", () => {
     assert.deepEqual(shareOf(["b"], [a, a], 100), { namespace: "b", othersBytes: 50 });
     assert.deepEqual(shareOf(["a"], [a, a], 100), { namespace: "a", othersBytes: 60 });
     assert.deepEqual(shareOf(["b"], [a, huge], 100), { namespace: "b", othersBytes: 80 });
@@ -73,7 +80,13 @@ describe("neededBytes()", () => {
   test("counts an image of which the node has another version as what is downloaded", () => {
     const sizes = [{ platform: "linux/amd64", sizeBytes: 10 }];
 
-    assert.equal(neededBytes({ sizes }, { node: aNode(), hasOther: true }, policy), 10);
+    assert.equal(neededBytes({ sizes }, { node: aNode(), heldBytes: 5 }, policy), 10);
+  });
+
+  test("expands an image beside which what the node has under its name is small", () => {
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 10 }];
+
+    assert.equal(neededBytes({ sizes }, { node: aNode(), heldBytes: 4 }, policy), 30);
   });
 
   test("goes by the node's platform, whatever its variant", () => {

@@ -29,6 +29,8 @@ export interface DiskClaim {
   /** For whom it is pulled. */
   readonly namespace: string;
   readonly bytes: number;
+  /** Whether nothing has come for it for a while. */
+  readonly isStill: boolean;
 }
 
 /** How much pulls may take; less than nothing if the reserve is not free. */
@@ -42,26 +44,29 @@ export function roomIn(
 /**
  * Works out for which of its namespaces an image gets most of the room, and what others have of it.
  *
- * A namespace's claims keep all of their bytes from itself, but from others at most half of the room:
- * how large its images are, its own registry says.
+ * A pull that gets on keeps all of its bytes from everybody. Those of a namespace that stand still keep
+ * theirs from itself, but from others at most half of the room: how large its images are, its own
+ * registry says, which may send nothing.
  */
 export function shareOf(
   namespaces: readonly string[],
   claims: Iterable<DiskClaim>,
   roomBytes: number,
 ): { namespace: string; othersBytes: number } {
-  const taken = new Map<string, number>();
-  for (const { namespace, bytes } of claims) {
-    taken.set(namespace, (taken.get(namespace) ?? 0) + bytes);
+  let movingBytes = 0;
+  const still = new Map<string, number>();
+  for (const { namespace, bytes, isStill } of claims) {
+    if (isStill) still.set(namespace, (still.get(namespace) ?? 0) + bytes);
+    else movingBytes += bytes;
   }
   const mostBytes = Math.max(0, roomBytes / 2);
   const excess = (namespace: string): number =>
-    Math.max(0, (taken.get(namespace) ?? 0) - mostBytes);
+    Math.max(0, (still.get(namespace) ?? 0) - mostBytes);
   const namespace = namespaces.reduce((best, other) =>
     excess(other) < excess(best) ? other : best,
   );
-  const boundedBytes = taken.values().reduce((sum, bytes) => sum + Math.min(bytes, mostBytes), 0);
-  return { namespace, othersBytes: boundedBytes + excess(namespace) };
+  const boundedBytes = still.values().reduce((sum, bytes) => sum + Math.min(bytes, mostBytes), 0);
+  return { namespace, othersBytes: movingBytes + boundedBytes + excess(namespace) };
 }
 
 /** Why an image would not fit, in words that stay the same while it does not; `undefined` if it does. */
@@ -80,10 +85,13 @@ export function lackOfSpace(
  *
  * Which layers the node has already, only a pull finds out. They are counted too; but an image that
  * it has in another version counts as what is downloaded alone, since versions share most layers.
+ * One that is less than half as large can share little, and does not count as another version.
+ *
+ * @param heldBytes - the size of what the node has under the image's name, as the runtime tells it.
  */
 export function neededBytes(
   { sizes }: Pick<OwedImage, "sizes">,
-  { node, hasOther }: { node: Node | undefined; hasOther: boolean },
+  { node, heldBytes }: { node: Node | undefined; heldBytes: number },
   { expansion }: DiskPolicy,
 ): number {
   const { operatingSystem, architecture } = node?.status?.nodeInfo ?? {};
@@ -93,7 +101,7 @@ export function neededBytes(
     (size) => size.platform === platform || size.platform.startsWith(`${platform}/`),
   );
   const sizeBytes = Math.max(0, ...ofNode.map((size) => size.sizeBytes));
-  return hasOther ? sizeBytes : sizeBytes * expansion;
+  return heldBytes >= sizeBytes / 2 ? sizeBytes : sizeBytes * expansion;
 }
 
 function megabytes(bytes: number): string {

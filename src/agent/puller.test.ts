@@ -7,7 +7,7 @@ import { MemoryRuntime } from "#test/agent-runtime.ts";
 import { aNode } from "#test/agent-world.ts";
 import { LoginsUnavailableError } from "./logins.ts";
 import type { OwedImage } from "./owed.ts";
-import type { WatchedPull } from "./stall-watch.ts";
+import type { StallWatch, WatchedPull } from "./stall-watch.ts";
 import { Puller, type PullerDeps, type PullOutcome } from "./puller.ts";
 
 const reference = "r.io/x:1";
@@ -42,10 +42,19 @@ function pull(
   puller: Puller,
   image: OwedImage,
   postponements = 0,
-  hasOther = false,
+  heldBytes = 0,
 ): Promise<PullOutcome> {
-  return puller.pull(image, { node: aNode(), hasOther, attempts: 0, postponements, signal });
+  return puller.pull(image, { node: aNode(), heldBytes, attempts: 0, postponements, signal });
 }
+
+async function hasBegun(runtime: MemoryRuntime): Promise<void> {
+  for (let turn = 0; runtime.running.length === 0; turn++) {
+    assert.ok(turn < 1_000, "no pull began");
+    await new Promise(setImmediate);
+  }
+}
+
+const guard: StallWatch["guard"] = (_pull, work, { signal }) => work(signal);
 
 const denied = { name: "PullError", code: "PULL_DENIED" };
 
@@ -202,7 +211,7 @@ describe("a pull that needs a slot", () => {
     const { puller, runtime } = aPuller({ slots: { acquire: async () => slot } });
     runtime.hold(reference);
     const outcome = pull(t, puller, image);
-    while (runtime.running.length === 0) await new Promise(setImmediate);
+    await hasBegun(runtime);
     lose.abort();
 
     const { isDone, ...rest } = await outcome;
@@ -259,24 +268,40 @@ describe("a pull onto a disk", () => {
     assert.deepEqual(runtime.pulls, [reference]);
   });
 
-  test("keeps half of the room for others, whatever sizes one namespace's images are said to have", async (t) => {
-    const { puller, runtime } = aPuller({ disk: having(700) });
-    runtime.hold(reference);
-    const sizes = [{ platform: "linux/amd64", sizeBytes: 200 }]; // All of the room.
-    const huge = pull(t, puller, anImage({ sizes }));
-    const own = await pull(t, puller, anImage({ reference: "r.io/own:1" }));
+  describe("of which one namespace's image takes all", () => {
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 200 }];
     const others = anImage({ reference: "r.io/others:1", namespaces: ["b"] });
-    assert.deepEqual([own.isDone, (await pull(t, puller, others)).isDone], [false, true]);
-    runtime.release(reference);
 
-    assert.equal((await huge).isDone, true);
+    test("waits while that gets on: it will take what it claims", async (t) => {
+      for (const stalls of [undefined, { guard, isStill: () => false }]) {
+        const { puller, runtime } = aPuller({ disk: having(700), stalls });
+        runtime.hold(reference);
+        const huge = pull(t, puller, anImage({ sizes }));
+        assert.equal((await pull(t, puller, others)).isDone, false);
+        runtime.release(reference);
+        await huge;
+        assert.equal((await pull(t, puller, others)).isDone, true);
+      }
+    });
+
+    test("has half of the room, if not its own namespace's, while that stands still", async (t) => {
+      const stalls = { guard, isStill: (name: string) => name === reference };
+      const { puller, runtime } = aPuller({ disk: having(700), stalls });
+      runtime.hold(reference);
+      const huge = pull(t, puller, anImage({ sizes }));
+      const own = await pull(t, puller, anImage({ reference: "r.io/own:1" }));
+      assert.deepEqual([own.isDone, (await pull(t, puller, others)).isDone], [false, true]);
+      runtime.release(reference);
+
+      assert.equal((await huge).isDone, true);
+    });
   });
 
   test("needs less room for an image of which the node has another version", async (t) => {
     const { puller } = aPuller({ disk: having(200) });
 
     assert.equal((await pull(t, puller, anImage())).isDone, false);
-    assert.equal((await pull(t, puller, anImage(), 0, true)).isDone, true);
+    assert.equal((await pull(t, puller, anImage(), 0, 50)).isDone, true);
   });
 
   test("begins if nobody knows its size, or the disk", async (t) => {
@@ -294,6 +319,7 @@ test("a pull is watched by the digest that its image has, or is known to have", 
       watched.push(pull);
       return work(signal);
     },
+    isStill: () => false,
   };
   const { puller } = aPuller({ stalls });
   const [a, b] = [`sha256:${"a".repeat(64)}`, `sha256:${"b".repeat(64)}`];
@@ -313,9 +339,9 @@ test("a pull that is aborted rejects with the reason, whatever it was about to d
   const { puller, runtime } = aPuller({ logins: { loginsFor: async () => [aLogin("u")] } });
   runtime.hold(reference);
   const { signal } = caller;
-  const attempt = { node: aNode(), hasOther: false, attempts: 0, postponements: 0, signal };
+  const attempt = { node: aNode(), heldBytes: 0, attempts: 0, postponements: 0, signal };
   const pulling = puller.pull(anImage({ loginPlans: ["a/one"] }), attempt);
-  while (runtime.running.length === 0) await new Promise(setImmediate);
+  await hasBegun(runtime);
   caller.abort(reason);
 
   await assert.rejects(pulling, (error) => error === reason && !(error instanceof PullError));

@@ -38,7 +38,7 @@ export interface PullerDeps {
   /** Without it, nothing is bounded across nodes. */
   slots?: SlotSource | undefined;
   /** Without it, a pull has all of its time. */
-  stalls?: Pick<StallWatch, "guard"> | undefined;
+  stalls?: Pick<StallWatch, "guard" | "isStill"> | undefined;
   /** Without it, every image fits. */
   disk?: { readonly source: DiskSource; readonly policy: DiskPolicy } | undefined;
   /** Longest wait for one image, layers included. */
@@ -51,8 +51,8 @@ export interface PullerDeps {
 /** How things stand when a pull is begun. */
 export interface PullAttempt {
   readonly node: Node | undefined;
-  /** Whether the node has another version of the image. */
-  readonly hasOther: boolean;
+  /** How large another version of the image is that the node has; 0 if it has none. */
+  readonly heldBytes: number;
   /** Failed pulls before. */
   readonly attempts: number;
   /** How often in a row it was put off before. */
@@ -75,7 +75,7 @@ export type WaitFinding = Finding & { readonly reason: WaitReason };
 export class Puller {
   readonly #deps: PullerDeps;
   /** By running pull. */
-  readonly #claims = new Map<string, DiskClaim>();
+  readonly #claims = new Map<string, Omit<DiskClaim, "isStill">>();
 
   constructor(deps: PullerDeps) {
     this.#deps = deps;
@@ -101,17 +101,18 @@ export class Puller {
 
   /** Claims room for an image. @returns why it has none. */
   async #claimSpace(image: OwedImage, attempt: PullAttempt): Promise<string | undefined> {
-    const { disk } = this.#deps;
+    const { disk, stalls } = this.#deps;
     const bytes = disk ? neededBytes(image, attempt, disk.policy) : 0;
     if (!disk || bytes === 0) return undefined;
     const space = await disk.source.space({ signal: attempt.signal });
     if (!space) return undefined;
     // Nothing is awaited from here until the claim: what does not fit takes nothing from others.
-    const { namespace, othersBytes } = shareOf(
-      image.namespaces,
-      this.#claims.values(),
-      roomIn(space, disk.policy),
-    );
+    const claims = [...this.#claims].map(([reference, claim]) => ({
+      ...claim,
+      isStill: stalls?.isStill(reference) ?? false,
+    }));
+    const room = roomIn(space, disk.policy);
+    const { namespace, othersBytes } = shareOf(image.namespaces, claims, room);
     const lack = lackOfSpace({ needBytes: bytes, othersBytes }, space, disk.policy);
     if (lack === undefined) this.#claims.set(image.reference, { namespace, bytes });
     return lack;

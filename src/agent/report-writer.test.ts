@@ -4,6 +4,7 @@ import { describe, test, type TestContext } from "node:test";
 import * as fc from "fast-check";
 
 import { ApiError } from "#kube/errors.ts";
+import type { KubeObject } from "#kube/types.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { MemoryReports } from "#test/agent-world.ts";
@@ -15,6 +16,17 @@ import { ReportWriter, type DesiredReport } from "./report-writer.ts";
 function aReport(observedPlan: string, nodeUid = "node-uid"): DesiredReport {
   const runtime = { name: "containerd", version: "v2" };
   return { nodeUid, status: { images: [], runtime, agentVersion: "1", observedPlan } };
+}
+
+/** A report that says something of many images. */
+function aLargeReport(observedPlan: string, size: number): DesiredReport {
+  const images = Array.from({ length: size }, (_, place) => ({
+    reference: `r.io/x:${place}`,
+    state: "pending" as const,
+    since: "2026-01-01T00:00:00Z",
+  }));
+  const { nodeUid, status } = aReport(observedPlan);
+  return { nodeUid, status: { ...status, images } };
 }
 
 /** A writer at work. */
@@ -134,24 +146,28 @@ describe("ReportWriter", () => {
 
   test("writes a large report the less often, but what is urgent at once after a calm", async (t) => {
     const bench = await Bench.start(t);
-    const images = Array.from({ length: 500 }, (_, place) => ({
-      reference: `r.io/x:${place}`,
-      state: "pending" as const,
-      since: "2026-01-01T00:00:00Z",
-    }));
-    const aLargeReport = (observedPlan: string): DesiredReport => {
-      const { nodeUid, status } = aReport(observedPlan);
-      return { nodeUid, status: { ...status, images } };
-    };
     for (let second = 0; second < 60; second++) {
-      await bench.want(aLargeReport(`${second}`), urgent);
+      await bench.want(aLargeReport(`${second}`, 500), urgent);
       await bench.clock.advance(1_000);
     }
-    assert.ok(bench.plans.length <= 8, `${bench.plans.length} writes`);
+    assert.ok(bench.plans.length <= 9, `${bench.plans.length} writes`);
 
     await bench.clock.advance(60_000);
-    await bench.want(aLargeReport("there"), urgent);
+    await bench.want(aLargeReport("there", 500), urgent);
     assert.equal(bench.plans.at(-1), "there");
+  });
+
+  test("is right within 15 s, however many images there are and whatever was written before", async (t) => {
+    const bench = await Bench.start(t);
+    for (let second = 0; second < 20; second++) {
+      await bench.want(aLargeReport(`${second}`, 5_000), urgent);
+      await bench.clock.advance(1_000);
+    }
+    for (const isUrgent of [true, false]) {
+      await bench.want(aLargeReport(`urgent: ${isUrgent}`, 5_000), { isUrgent });
+      await bench.clock.advance(15_000);
+      assert.equal(bench.plans.at(-1), `urgent: ${isUrgent}`);
+    }
   });
 
   test("writes at once what is urgent, however much there is that can wait", async (t) => {
@@ -211,6 +227,56 @@ describe("ReportWriter", () => {
     assert.equal(bench.store.report?.metadata.ownerReferences?.[0]?.uid, "other-uid");
   });
 
+  test("never says of a new Node what the old one of its name had", async (t) => {
+    const bench = await Bench.start(t);
+    await bench.want(aReport("old"), urgent);
+    const said: unknown[] = [];
+    using _ = bench.store.feed.onChange(() => {
+      const { metadata, status } = bench.store.report ?? {};
+      said.push([metadata?.ownerReferences?.[0]?.uid, status?.observedPlan]);
+    });
+    await bench.want(aReport("new", "other-uid"), urgent);
+
+    assert.deepEqual(said, [
+      ["node-uid", "old"],
+      ["node-uid", "new"],
+      ["other-uid", "new"],
+      ["other-uid", "new"], // Changes nothing, as a rule.
+    ]);
+  });
+
+  test("fills the report that a new Node gets because the old one's is collected meanwhile", async (t) => {
+    const store = new MemoryReports();
+    const make = store.ensure.bind(store);
+    t.mock.method(store, "ensure", async (nodeUid: string): Promise<KubeObject> => {
+      if (nodeUid === "other-uid") store.delete();
+      return make(nodeUid);
+    });
+    const bench = await Bench.start(t, store);
+    await bench.want(aReport("old"), urgent);
+    await bench.want(aReport("new", "other-uid"), urgent);
+
+    assert.equal(store.report?.status?.observedPlan, "new");
+  });
+
+  test("has written nothing, and tries again, while reports vanish as soon as they are made", async (t) => {
+    const store = new MemoryReports();
+    const make = store.ensure.bind(store);
+    const vanishing = t.mock.method(store, "ensure", async (nodeUid: string) => {
+      const report = await make(nodeUid);
+      store.delete();
+      return report;
+    });
+    const bench = await Bench.start(t, store);
+    await bench.want(aReport("1"), urgent);
+    assert.equal(bench.writer.isWritten, false);
+    vanishing.mock.restore();
+    await bench.clock.advance(10_000);
+
+    assert.equal(store.report?.status?.observedPlan, "1");
+    assert.equal(bench.writer.isWritten, true);
+  });
+
   test("flushes what is left, once, whatever happens", async (t) => {
     const { signal } = t;
     const bench = await Bench.start(t);
@@ -243,6 +309,18 @@ describe("ReportWriter", () => {
 
     assert.deepEqual(bench.plans, ["1", "1"]);
     assert.equal(bench.store.report?.status?.observedPlan, "1");
+  });
+
+  test("writes again what a backup has undone, once, though its version is an old one", async (t) => {
+    const bench = await Bench.start(t);
+    await bench.want(aReport("1"), urgent);
+    bench.store.backUp();
+    await bench.want(aReport("2"), urgent);
+    bench.store.goBack();
+    await bench.clock.advance(600_000);
+
+    assert.deepEqual(bench.plans, ["1", "2", "2"]);
+    assert.equal(bench.store.report?.status?.observedPlan, "2");
   });
 
   test("takes its own writes for its own, however late they come back", async (t) => {
@@ -294,7 +372,16 @@ describe("ReportWriter", () => {
       fc.record({ act: fc.constant("want" as const), plan: fc.integer({ min: 1, max: 5 }) }),
       fc.record({ act: fc.constant("wait" as const), ms: fc.integer({ min: 0, max: 5_000 }) }),
       fc.record({
-        act: fc.constantFrom("hold", "catchUp", "delete", "forge", "fail", "recover"),
+        act: fc.constantFrom(
+          "hold",
+          "catchUp",
+          "delete",
+          "forge",
+          "fail",
+          "recover",
+          "backUp",
+          "goBack",
+        ),
       }),
     );
     await fc.assert(

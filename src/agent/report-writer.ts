@@ -23,6 +23,9 @@ const gatherMs = 2_000;
 /** A report is written as a whole, and sent to who watches it: a larger one is written less often. */
 const gatherMsPerImage = 20;
 
+/** However large a report is, it has to be right within 15 s. */
+const maxGatherMs = 8_000;
+
 /** A report has to be right 15 s after the API server is back. */
 const unreachableBackoff = { minMs: 1_000, maxMs: 8_000 };
 
@@ -59,12 +62,14 @@ interface Stored {
 
 /**
  * Keeps the NodeReport equal to the newest truth, with as few writes as may be: none if it is equal
- * already, at most one every two seconds for long, or the less often the larger it is, but the first
- * few at once if they are urgent. News that can wait is bounded by itself: however much there is of it, what is urgent does not wait for it.
+ * already, at most one every two seconds for long, or up to eight if it is large, but the first few
+ * at once if they are urgent. News that can wait is bounded by itself: however much there is of it,
+ * what is urgent does not wait for it.
  *
  * It hears of the report by a watch of its metadata, too: what somebody else changed or deleted is
  * written again. Its own writes come back that way, sometimes before they are answered, and are told
- * by the version of the object: what is not newer than the answer says nothing.
+ * by the version of the object: what is not newer than the answer says nothing, unless it is older
+ * than what was heard before. Then the server itself went back, to a backup.
  */
 export class ReportWriter {
   readonly #options: ReportWriterOptions;
@@ -99,7 +104,7 @@ export class ReportWriter {
     return report?.status;
   }
 
-  /** Asks for a look at whether the report is still right: at once, or within two seconds. */
+  /** Asks for a look at whether the report is still right: at once, or within eight seconds. */
   request({ isUrgent }: { isUrgent: boolean }): void {
     this.#news.notify();
     if (isUrgent) this.#urgentNews.notify();
@@ -134,7 +139,8 @@ export class ReportWriter {
 
   #gatherMs(): number {
     const { status } = this.#options.desired() ?? {};
-    return Math.max(gatherMs, (status?.images.length ?? 0) * gatherMsPerImage);
+    const sizeMs = (status?.images.length ?? 0) * gatherMsPerImage;
+    return Math.min(Math.max(gatherMs, sizeMs), maxGatherMs);
   }
 
   /** Takes a turn more for each time that the report is larger than what one turn is for. */
@@ -154,24 +160,14 @@ export class ReportWriter {
   }
 
   async #write({ signal }: { signal: AbortSignal }): Promise<void> {
-    const { store, desired, writes } = this.#options;
+    const { desired, writes } = this.#options;
     // Asked anew for each attempt: only the newest is worth writing.
     const report = desired();
     if (!report || this.#isRight()) return;
     this.#heard = [];
     try {
-      if (this.#stored?.nodeUid !== report.nodeUid) {
-        this.#know(await store.ensure(report.nodeUid, { signal }));
-      }
-      let written = await store.writeStatus(report.status, { signal });
-      if (!written) {
-        // Somebody deleted it.
-        this.#know(await store.ensure(report.nodeUid, { signal }));
-        written = await store.writeStatus(report.status, { signal });
-      }
+      await this.#put(report, { signal });
       writes.inc({ result: "ok" });
-      // As it was sent: a server that leaves something out of it would be written to for ever.
-      this.#know(written, report.status);
     } catch (error) {
       if (!signal.aborted) writes.inc({ result: "error" });
       throw error;
@@ -183,10 +179,26 @@ export class ReportWriter {
     this.#isWritten = true;
   }
 
+  /**
+   * Makes the stored report right. What belongs to another Node gets its status first, and its owner
+   * then: nobody heeds it before, and a new Node is never said to have what the old one had.
+   */
+  async #put({ nodeUid, status }: DesiredReport, options: { signal: AbortSignal }): Promise<void> {
+    const { store } = this.#options;
+    // The status is known as it was sent: a server that leaves something out of it would be written to
+    // for ever.
+    if (this.#stored) this.#know(await store.writeStatus(status, options), status);
+    if (this.#stored?.nodeUid !== nodeUid) {
+      // It may be made anew by that, and be empty, or have been changed before it.
+      this.#know(await store.ensure(nodeUid, options), undefined);
+    }
+    if (!this.#stored?.status) this.#know(await store.writeStatus(status, options), status);
+    if (!this.#stored) throw new Error("The NodeReport was deleted as soon as it was made");
+  }
+
   /** Takes over what an answer says. */
-  #know(report: KubeObject | undefined, status?: NodeReportStatus): void {
+  #know(report: KubeObject | undefined, status: NodeReportStatus | undefined): void {
     this.#stored = report && storedOf(report, status);
-    if (!report) this.request({ isUrgent: false }); // Deleted as soon as it was made.
   }
 
   #hear(change: Change<KubeObject>): void {
@@ -201,7 +213,9 @@ export class ReportWriter {
       if (heard.uid !== this.#stored?.uid) return; // One that was made anew since.
       this.#stored = undefined;
     } else {
-      if (!isNewer(heard.version, this.#stored?.version)) return;
+      const hasGoneBack =
+        type === "updated" && !isNewer(heard.version, change.previous.metadata.resourceVersion);
+      if (!hasGoneBack && !isNewer(heard.version, this.#stored?.version)) return;
       this.#stored = heard;
     }
     this.request({ isUrgent: false });

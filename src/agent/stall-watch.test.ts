@@ -71,6 +71,33 @@ class Bench {
   }
 }
 
+describe("StallWatch.isStill()", () => {
+  const reference = "r.io/x:1";
+
+  test("is true of a pull that has got nothing for half of its time, until it gets on", async (t) => {
+    const bench = new Bench();
+    bench.pull(t);
+    await bench.clock.advance(29_000);
+    assert.equal(bench.watch.isStill(reference), false);
+    await bench.clock.advance(1_000);
+    assert.equal(bench.watch.isStill(reference), true);
+    bench.show(`layer-${digest("a")}`, 1);
+    await bench.clock.advance(5_000);
+
+    assert.equal(bench.watch.isStill(reference), false);
+  });
+
+  test("is false of what is not pulled, and where the runtime cannot tell", async (t) => {
+    const bench = new Bench();
+    assert.equal(bench.watch.isStill(reference), false);
+    bench.problem = new UnsupportedError("no content");
+    bench.pull(t);
+    await bench.clock.advance(300_000);
+
+    assert.equal(bench.watch.isStill(reference), false);
+  });
+});
+
 describe("StallWatch.guard()", () => {
   // Anybody may name the digest of a layer that is there.
   test("follows others' downloads beside a digest that is no manifest's", async (t) => {

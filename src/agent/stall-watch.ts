@@ -49,6 +49,7 @@ export class StallWatch {
   readonly #monotonicMs: () => number;
   readonly #progress = new TransferProgress();
   readonly #searches = new Map<FollowedPull, BlobSearch>();
+  readonly #followed = new Map<string, FollowedPull>();
   #lookedMs = -Infinity;
 
   constructor(options: StallWatchOptions) {
@@ -72,9 +73,16 @@ export class StallWatch {
     return await result;
   }
 
+  /** Whether a pull has got nothing for half of the time after which it is given up. Not if nobody can tell. */
+  isStill(reference: string): boolean {
+    const { lastMs = Infinity } = this.#followed.get(reference) ?? {};
+    return this.#monotonicMs() - lastMs >= this.#options.timeoutMs / 2;
+  }
+
   async #watch(pull: WatchedPull, signal: AbortSignal): Promise<void> {
     const { clock, timeoutMs } = this.#options;
     const followed = this.#progress.follow(this.#monotonicMs());
+    this.#followed.set(pull.reference, followed);
     if (pull.digest !== undefined) this.#searches.set(followed, new BlobSearch(pull.digest));
     try {
       for (;;) {
@@ -91,6 +99,7 @@ export class StallWatch {
         await clock.sleep(pollMs, { signal });
       }
     } finally {
+      this.#followed.delete(pull.reference);
       this.#searches.delete(followed);
       this.#progress.forget(followed);
     }

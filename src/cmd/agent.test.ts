@@ -95,7 +95,7 @@ describe("coral agent", () => {
     assert.equal(await reportedState(server, { signal }), "available");
 
     server.requests.length = 0;
-    await sleep(1_000, undefined, { signal });
+    await sleep(3_000, undefined, { signal }); // News that can wait does so for two seconds.
     assert.deepEqual(server.requests, []);
 
     agent.kill("SIGTERM");

@@ -7,7 +7,7 @@ import { FakeApiServer } from "#test/fake-api-server.ts";
 import { jsonLog, silentLog } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { KubeClient, type KubeClientOptions } from "./client.ts";
-import { leases, nodes } from "./resource.ts";
+import { leases, metadataOf, nodes } from "./resource.ts";
 
 const everything = (): boolean => true;
 const readToken = (): Promise<string> => Promise.resolve("secret-token");
@@ -44,6 +44,19 @@ describe("KubeClient", () => {
       server.requests.map(({ query }) => query["limit"]),
       ["500", "500", "500"],
     );
+  });
+
+  test("reads metadata, among all else, from a server that cannot send it alone", async ({
+    signal,
+  }) => {
+    await using server = await FakeApiServer.start();
+    await using client = clientOf(server);
+    server.hasMetadataViews = false;
+    server.create(nodes, { metadata: { name: "a" } });
+    const node = await client.get(metadataOf(nodes), { name: "a" }, { signal });
+    const { items } = await client.list(metadataOf(nodes), { signal });
+
+    assert.deepEqual([node?.metadata.name, items.length], ["a", 1]);
   });
 
   test("begins a list anew whose pages expire", async ({ signal }) => {

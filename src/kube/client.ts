@@ -365,10 +365,13 @@ const patchTypes = {
   apply: "application/apply-patch+yaml",
 } as const;
 
-/** What the API server is asked to answer with. It refuses in full words whatever that is. */
+/**
+ * What the API server is asked to answer with. It refuses in full words whatever that is. A front of it
+ * that knows no such view (an aggregated server, a proxy) answers with whole objects, instead of 406.
+ */
 function acceptOf({ view }: Resource<KubeObject>, suffix: "" | "List" = ""): string {
   if (view === undefined) return "application/json";
-  return `application/json;as=PartialObjectMetadata${suffix};g=meta.k8s.io;v=v1`;
+  return `application/json;as=PartialObjectMetadata${suffix};g=meta.k8s.io;v=v1,application/json`;
 }
 
 /** The body of an answer that is no refusal. */

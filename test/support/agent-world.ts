@@ -103,6 +103,7 @@ export class MemoryReports implements ReportStore {
   readonly written: NodeReportStatus[] = [];
   readonly feed = new MemoryFeed<KubeObject>();
   #report: NodeReport | undefined;
+  #backup: NodeReport | undefined;
   #version = 0;
   #problem: Error | undefined;
   /** What the feed is to tell later. */
@@ -142,6 +143,21 @@ export class MemoryReports implements ReportStore {
     this.#version++;
     this.#report = undefined;
     this.#tell(() => this.feed.remove("worker"));
+  }
+
+  backUp(): void {
+    this.#backup = this.#report;
+  }
+
+  /** Goes back to the backup, with a jump of the versions to come, as etcd does. */
+  goBack(): void {
+    this.#version += 1_000;
+    const report = this.#backup;
+    this.#report = report;
+    this.#tell(() => {
+      if (report) this.feed.put({ metadata: report.metadata });
+      else this.feed.remove("worker");
+    });
   }
 
   async read(): Promise<NodeReport | undefined> {

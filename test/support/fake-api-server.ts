@@ -74,6 +74,9 @@ export class FakeApiServer implements AsyncDisposable {
   /** Whether `sendInitialEvents` works; in Kubernetes 1.32 and 1.33 it may be switched off. */
   hasWatchList = true;
 
+  /** Whether it can send metadata alone; what asks for nothing else is refused if not. */
+  hasMetadataViews = true;
+
   /** Whether a watch from a forgotten revision is refused at once; otherwise by an ERROR event. */
   goneIsStatus = false;
 
@@ -301,7 +304,7 @@ export class FakeApiServer implements AsyncDisposable {
     response: Http2ServerResponse,
   ): void {
     const { collection, namespace, name, subresource } = target;
-    const view = viewOf(headers["accept"]);
+    const view = this.#viewOf(String(headers["accept"]));
     const reply: Reply = (status, object) => send(response, status, view(object));
     const key = namespace ? `${namespace}/${name}` : (name ?? "");
     const given = isJson(body) ? body : {};
@@ -323,6 +326,17 @@ export class FakeApiServer implements AsyncDisposable {
       default:
         throw new Refused(405, "MethodNotAllowed", "the server does not allow this method");
     }
+  }
+
+  #viewOf(accept: string): View {
+    const ranges = accept.split(",");
+    if (!ranges.some(isOfMetadata)) return whole;
+    if (!this.hasMetadataViews) {
+      if (!ranges.every(isOfMetadata)) return whole;
+      throw new Refused(406, "NotAcceptable", "only the following media types are accepted");
+    }
+    const head = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
+    return ({ metadata }) => ({ ...head, metadata });
   }
 
   #patch(
@@ -433,12 +447,12 @@ interface Target {
 /** What of an object a client wants to see. */
 type View = (object: Json) => Json;
 
+const whole: View = (object) => object;
+
 type Reply = (status: number, object: Json) => void;
 
-function viewOf(accept: string | string[] | undefined): View {
-  if (!/;as=PartialObjectMetadata(List)?;/.test(String(accept))) return (object) => object;
-  const head = { apiVersion: "meta.k8s.io/v1", kind: "PartialObjectMetadata" };
-  return ({ metadata }) => ({ ...head, metadata });
+function isOfMetadata(mediaRange: string): boolean {
+  return /;as=PartialObjectMetadata(List)?;/.test(mediaRange);
 }
 
 interface WatchScope {
