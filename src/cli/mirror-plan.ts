@@ -5,7 +5,7 @@ import { Layout } from "#layout/layout.ts";
 import { outcomeOf } from "#mirror/copy-result.ts";
 import { DestinationError, destinationPath, parseDestination } from "#mirror/destination.ts";
 import type { MirrorTask, RepositoryResult } from "#mirror/run.ts";
-import type { ContentTarget } from "#oci/content.ts";
+import type { ContentSource, ContentTarget } from "#oci/content.ts";
 import type { Repository } from "#oci/reference.ts";
 import { absentRepository } from "./absent-repository.ts";
 import type { FileMirror, LocatedProblem } from "./mirror-file.ts";
@@ -175,7 +175,7 @@ async function openTask(
   const { origin, selection } = source;
   const from =
     origin.kind === "layout"
-      ? await layouts.open(origin.layout, { create: false })
+      ? await layouts.source(origin.layout)
       : await open(origin.repository, { actions: "pull", signal });
   const { host, path, layout } = target;
   const repository = layout
@@ -195,10 +195,10 @@ async function openTarget(
   layouts: Layouts,
   dryRun: boolean,
 ): Promise<ContentTarget> {
-  if (!dryRun) return layouts.open(layout, { create: true });
+  if (!dryRun) return layouts.target(layout, { create: true });
   const names = await readdir(layout.folder).catch(() => []);
   return names.length > 0
-    ? layouts.open(layout, { create: false })
+    ? layouts.target(layout, { create: false })
     : absentRepository(layoutName(layout));
 }
 
@@ -206,11 +206,24 @@ async function openTarget(
 class Layouts {
   readonly #opened = new Map<string, Promise<Layout>>();
 
-  async open(place: LayoutPlace, options: { create: boolean }): Promise<ContentTarget> {
-    const { folder, repository } = place;
-    const key = `${layoutHost(place)} ${options.create}`;
-    const opening = this.#opened.get(key) ?? Layout.open(folder, options);
-    this.#opened.set(key, opening);
-    return (await opening).repository(repository && fullName(repository));
+  async source(place: LayoutPlace): Promise<ContentSource> {
+    const layout = await this.#open(place, { create: false });
+    return layout.source(nameIn(place));
   }
+
+  async target(place: LayoutPlace, options: { create: boolean }): Promise<ContentTarget> {
+    const layout = await this.#open(place, options);
+    return layout.repository(nameIn(place));
+  }
+
+  #open(place: LayoutPlace, options: { create: boolean }): Promise<Layout> {
+    const key = `${layoutHost(place)} ${options.create}`;
+    const opening = this.#opened.get(key) ?? Layout.open(place.folder, options);
+    this.#opened.set(key, opening);
+    return opening;
+  }
+}
+
+function nameIn({ repository }: LayoutPlace): string | undefined {
+  return repository && fullName(repository);
 }

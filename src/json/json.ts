@@ -1,13 +1,15 @@
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** Objects and lists in an answer. A real one has a few thousand; many more take seconds to parse. */
-const maxBrackets = 50_000;
+const maxBracketsOfAnswer = 50_000;
 
 /**
  * Parses JSON from outside; `undefined` if it is none, or nests more than any real answer. A syntax error
  * would quote the text.
+ *
+ * @param maxBrackets - how many objects and lists it may have, where that is known better.
  */
-export function parseJson(text: string): unknown {
+export function parseJson(text: string, maxBrackets = maxBracketsOfAnswer): unknown {
   if (countBrackets(text) > maxBrackets) return undefined;
   try {
     return JSON.parse(text);

@@ -77,12 +77,13 @@ describe("BlobFiles", () => {
     assert.deepEqual(again.opened, []);
   });
 
-  test("reads the source once for two that want it at the same time", async (t) => {
-    const { blobs } = await aStore(t);
+  test("reads the source once for two that want it at the same time, and leaves no lock", async (t) => {
+    const { blobs, folder } = await aStore(t);
     const source = aSource(content);
     await Promise.all([1, 2, 3].map(() => blobs.write(descriptor, source.open, t)));
 
     assert.deepEqual(source.opened, [0]);
+    assert.deepEqual(await readdir(join(folder, "ingest")), []);
   });
 
   test("goes on where the source broke off", async (t) => {
@@ -98,7 +99,7 @@ describe("BlobFiles", () => {
     const { blobs } = await aStore(t);
     const failing = aSource(content, { breakAfter: 10, error: new FakeError("DENIED") });
     await assert.rejects(blobs.write(descriptor, failing.open, t), { code: "DENIED" });
-    assert.equal(await blobs.has(descriptor.digest), false);
+    assert.equal(await blobs.has(descriptor.digest, t), false);
     const source = aSource(content);
     await blobs.write(descriptor, source.open, t);
 
@@ -171,7 +172,7 @@ describe("BlobFiles", () => {
         blobs.write(descriptor, aSource(bytes).open, t),
         (error) => error instanceof WrongContentError && error.digest === descriptor.digest,
       );
-      assert.equal(await blobs.has(descriptor.digest), false);
+      assert.equal(await blobs.has(descriptor.digest, t), false);
       const left = await readdir(join(folder, "ingest"));
       assert.deepEqual(
         left.filter((name) => name.endsWith(".partial")),

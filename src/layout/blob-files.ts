@@ -1,9 +1,9 @@
-import { createHash, hash, type Hash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { rm, type FileHandle } from "node:fs/promises";
 
 import { WrongContentError, type ContentOptions, type Descriptor } from "#oci/content.ts";
 import { FileLock } from "./file-lock.ts";
-import type { LayoutDirectory } from "./layout-directory.ts";
+import { versionOf, type LayoutDirectory } from "./layout-directory.ts";
 import { LayoutError } from "./layout-error.ts";
 
 /** Two of these are read in turn, so that the disk works while the reader does (measured for HTTP). */
@@ -21,24 +21,29 @@ interface WriteOptions extends ContentOptions {
 /** The blobs of a layout, each a file that is named by its digest. */
 export class BlobFiles {
   readonly #directory: LayoutDirectory;
+  /** What is known of blobs that were read or written here, as long as their files are the same. */
+  readonly #checked = new Map<string, { readonly version: string; readonly isRight: boolean }>();
 
   constructor(directory: LayoutDirectory) {
     this.#directory = directory;
   }
 
-  async has(digest: string): Promise<boolean> {
-    return (await this.sizeOf(digest)) !== undefined;
-  }
-
   /** How many bytes a blob has; `undefined` if it is not there. */
   async sizeOf(digest: string): Promise<number | undefined> {
-    const file = await this.#directory.openBlob(digest);
-    if (!file) return undefined;
-    try {
-      return (await file.stat()).size;
-    } finally {
-      await file.close();
-    }
+    return (await this.#directory.statBlob(digest))?.sizeBytes;
+  }
+
+  /** Whether a blob is there, and its bytes are those of its digest. It is read if nobody here knows. */
+  async has(digest: string, { signal }: ContentOptions): Promise<boolean> {
+    const found = await this.#directory.statBlob(digest);
+    if (!found) return false;
+    const known = this.#checked.get(digest);
+    if (known?.version === found.version) return known.isRight;
+    const digesting = createHash(algorithmOf(digest));
+    for await (const chunk of this.read(digest, 0, { signal })) digesting.update(chunk);
+    const isRight = digesting.digest("hex") === hexOf(digest);
+    this.#checked.set(digest, { version: found.version, isRight });
+    return isRight;
   }
 
   /** Reads a blob from an offset. Chunks are used again, as the contract of `blob()` says. */
@@ -58,35 +63,50 @@ export class BlobFiles {
     }
   }
 
-  /** Stores what fits into memory, and checks it before. Does nothing if it is there and whole. */
-  async writeWhole(digest: string, bytes: Buffer, options: ContentOptions): Promise<void> {
-    const descriptor = { mediaType: "", digest, sizeBytes: bytes.length };
-    const there = await this.#directory.openBlob(digest);
-    if (there) {
-      const found = await readAndClose(there);
-      if (hash(algorithmOf(digest), found) === hexOf(digest)) return;
-      await rm(await this.#directory.blobPath(digest), { force: true });
-    }
-    await this.write(descriptor, () => once(bytes), options);
-  }
-
   /**
-   * Stores a blob; the contract is that of `ContentTarget.writeBlob`. What an earlier attempt left
-   * behind, of this process or of one that was killed, is hashed and gone on with.
+   * Stores a blob, unless it is there and right; the contract is that of `ContentTarget.writeBlob`. What
+   * an earlier attempt left behind, of this process or of one that was killed, is hashed and gone on with.
    */
   async write(descriptor: Descriptor, open: Source, options: WriteOptions): Promise<void> {
     const { digest } = descriptor;
-    const { signal, onProgress } = options;
-    if (await this.has(digest)) return;
+    const { signal } = options;
+    if (await this.#isThere(descriptor, { signal })) return;
     const name = digest.replace(":", "-");
     const lockPath = await this.#directory.ingestPath(`${name}.lock`);
     // Whoever waits here finds the blob that the other one stored, or what it left unfinished.
     using _lock = await FileLock.take(lockPath, { signal });
-    if (await this.has(digest)) return;
+    if (!(await this.#isThere(descriptor, { signal }))) {
+      await this.#ingest(
+        await this.#directory.ingestPath(`${name}.partial`),
+        descriptor,
+        open,
+        options,
+      );
+    }
+    // Only now: who waits for the lock by its old name finds the blob and needs it no more.
+    await rm(lockPath, { force: true });
+  }
 
-    const path = await this.#directory.ingestPath(`${name}.partial`);
+  async remove(digest: string): Promise<void> {
+    await rm(await this.#directory.blobPath(digest), { force: true });
+  }
+
+  /** Of another size it is damaged, or the descriptor is wrong; then its source has to say which. */
+  async #isThere({ digest, sizeBytes }: Descriptor, options: ContentOptions): Promise<boolean> {
+    return (await this.sizeOf(digest)) === sizeBytes && (await this.has(digest, options));
+  }
+
+  /** Fills a file, and makes it the blob. */
+  async #ingest(
+    path: string,
+    descriptor: Descriptor,
+    open: Source,
+    options: WriteOptions,
+  ): Promise<void> {
+    const { digest } = descriptor;
+    const { signal, onProgress } = options;
     const file = await this.#directory.openIngest(path);
-    let isWhole = false;
+    let version: string;
     try {
       const partial = new PartialBlob(file, descriptor);
       const resumedBytes = await partial.resume({ signal });
@@ -97,10 +117,10 @@ export class BlobFiles {
         await partial.restart();
         await fill(partial, open, options);
       }
-      isWhole = partial.isRight();
-      if (!isWhole)
+      if (!partial.isRight())
         throw new WrongContentError(digest, "its source", "its bytes have another digest");
       await file.sync();
+      version = versionOf(await file.stat({ bigint: true }));
     } catch (error) {
       if (error instanceof WrongContentError) await rm(path, { force: true });
       throw error;
@@ -108,12 +128,7 @@ export class BlobFiles {
       await file.close();
     }
     await this.#directory.publish(path, await this.#directory.blobPath(digest));
-    // Only now: who waits for the lock by its old name finds the blob and needs it no more.
-    await rm(lockPath, { force: true });
-  }
-
-  async remove(digest: string): Promise<void> {
-    await rm(await this.#directory.blobPath(digest), { force: true });
+    this.#checked.set(digest, { version, isRight: true });
   }
 }
 
@@ -234,18 +249,6 @@ async function* readAhead(
   } finally {
     await reading.catch(() => undefined); // A reader that left early does not wait for it, but the file does.
   }
-}
-
-async function readAndClose(file: FileHandle): Promise<Buffer> {
-  try {
-    return await file.readFile();
-  } finally {
-    await file.close();
-  }
-}
-
-async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
-  yield bytes;
 }
 
 function isRetryable(error: unknown): boolean {

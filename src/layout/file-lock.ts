@@ -27,7 +27,8 @@ export class FileLock implements Disposable {
       signal.throwIfAborted();
       const lock = FileLock.#tryTake(path);
       if (lock) return lock;
-      await setTimeout(pollMs, undefined, { signal });
+      // Node rejects with an error of its own.
+      await setTimeout(pollMs, undefined, { signal }).catch(() => signal.throwIfAborted());
     }
   }
 
@@ -48,7 +49,12 @@ export class FileLock implements Disposable {
   }
 }
 
-/** SQLITE_BUSY (sqlite.org/rescode.html). */
+/** What SQLite says of a lock that another one holds, or has just removed (sqlite.org/rescode.html). */
+const busyCodes: readonly unknown[] = [
+  5, // SQLITE_BUSY
+  1_802, // SQLITE_IOERR_FSTAT
+];
+
 function isBusy(error: unknown): boolean {
-  return error instanceof Error && "errcode" in error && error.errcode === 5;
+  return error instanceof Error && "errcode" in error && busyCodes.includes(error.errcode);
 }

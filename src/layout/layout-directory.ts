@@ -1,4 +1,4 @@
-import { constants } from "node:fs";
+import { constants, type BigIntStats } from "node:fs";
 import {
   lstat,
   mkdir,
@@ -78,7 +78,7 @@ export class LayoutDirectory {
 
   /** Reads a file of at most so many bytes; `undefined` if it is not there. */
   async readSmall(name: string, maxBytes: number): Promise<Buffer | undefined> {
-    const file = await this.#openFile(join(this.path, name), O_RDONLY);
+    const file = await this.#openFile(join(this.path, name));
     if (!file) return undefined;
     try {
       const { size } = await file.stat();
@@ -92,14 +92,23 @@ export class LayoutDirectory {
     }
   }
 
-  /** Writes a file at once: whoever reads it, and whenever, finds the old or the new one. */
-  async writeSmall(name: string, bytes: Uint8Array): Promise<void> {
+  /**
+   * Writes a file at once: whoever reads it, and whenever, finds the old or the new one.
+   *
+   * @param onWritten - told the version of the file before anybody can read it.
+   */
+  async writeSmall(
+    name: string,
+    bytes: Uint8Array,
+    onWritten?: (version: string) => void,
+  ): Promise<void> {
     const temporary = await this.ingestPath(randomUUID());
     const file = await open(temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
     try {
       try {
         await file.writeFile(bytes);
         await file.sync();
+        onWritten?.(versionOf(await file.stat({ bigint: true })));
       } finally {
         await file.close();
       }
@@ -125,7 +134,17 @@ export class LayoutDirectory {
   async openBlob(digest: string): Promise<FileHandle | undefined> {
     const name = blobName(digest);
     await this.#requireFolders(name.slice(0, -1), false);
-    return this.#openFile(join(this.path, ...name), O_RDONLY);
+    return this.#openFile(join(this.path, ...name));
+  }
+
+  /** What file a blob is; `undefined` if it is not there. */
+  async statBlob(digest: string): Promise<BlobFile | undefined> {
+    const name = blobName(digest);
+    await this.#requireFolders(name.slice(0, -1), false);
+    const stats = await lstat(join(this.path, ...name), { bigint: true }).catch(ignoreMissing);
+    if (!stats) return undefined;
+    if (stats.isFile()) return { sizeBytes: Number(stats.size), version: versionOf(stats) };
+    throw new LayoutError("BAD_LAYOUT", this.path, `"${name.join("/")}" is no file`);
   }
 
   /** Where a blob is to be put. Makes the folder for it. */
@@ -166,13 +185,24 @@ export class LayoutDirectory {
     }
   }
 
-  async #openFile(path: string, flags: number): Promise<FileHandle | undefined> {
+  async #openFile(path: string): Promise<FileHandle | undefined> {
     // Without O_NONBLOCK a named pipe would wait for its writer.
-    const file = await open(path, flags | O_NOFOLLOW | O_NONBLOCK).catch(ignoreMissing);
+    const file = await open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK).catch(ignoreMissing);
     if (!file || (await file.stat()).isFile()) return file;
     await file.close();
     throw new LayoutError("BAD_LAYOUT", this.path, `"${path}" is no file`);
   }
+}
+
+/** The file that a blob is. */
+export interface BlobFile {
+  readonly sizeBytes: number;
+  readonly version: string;
+}
+
+/** Tells one state of a file from another: it differs once the file has been replaced or written to. */
+export function versionOf({ size, ino, mtimeNs }: BigIntStats): string {
+  return `${ino} ${mtimeNs} ${size}`;
 }
 
 const markerName = "oci-layout";

@@ -2,77 +2,18 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { hash } from "node:crypto";
 import { once } from "node:events";
-import {
-  mkdir,
-  mkdtemp,
-  readdir,
-  readFile,
-  rename,
-  rm,
-  symlink,
-  writeFile,
-} from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, readdir, readFile, rename, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, test, type TestContext } from "node:test";
+import { describe, test } from "node:test";
 
-import type { Descriptor, ManifestContent } from "#oci/content.ts";
 import { formatDescriptor, mediaTypes } from "#oci/manifest.ts";
+import { aBlob, aFolder, aManifest, chunks, digestOf, read, write } from "#test/layouts.ts";
 import { LayoutError } from "./layout-error.ts";
 import type { LayoutRepository } from "./layout-repository.ts";
 import { Layout } from "./layout.ts";
 
-async function aFolder(t: TestContext): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "coral-layout-"));
-  t.after(() => rm(folder, { recursive: true, force: true }));
-  return folder;
-}
-
-function digestOf(content: string | Buffer): string {
-  return `sha256:${hash("sha256", content)}`;
-}
-
-function aBlob(content: string): Descriptor {
-  const sizeBytes = Buffer.byteLength(content);
-  return { mediaType: "application/octet-stream", digest: digestOf(content), sizeBytes };
-}
-
-function aManifest(name: string, subject?: ManifestContent): ManifestContent {
-  const value = {
-    schemaVersion: 2,
-    mediaType: mediaTypes.ociImage,
-    artifactType: "test/thing",
-    config: formatDescriptor(aBlob("{}")),
-    layers: [],
-    annotations: { name },
-    ...(subject && {
-      subject: {
-        mediaType: subject.mediaType,
-        digest: subject.digest,
-        size: subject.bytes.length,
-      },
-    }),
-  };
-  const bytes = Buffer.from(JSON.stringify(value));
-  return { mediaType: mediaTypes.ociImage, digest: digestOf(bytes), bytes };
-}
-
 async function tagsOf(repository: LayoutRepository, signal: AbortSignal): Promise<string[]> {
   return Array.fromAsync(repository.tags({ signal }));
-}
-
-async function read(
-  repository: LayoutRepository,
-  blob: Descriptor,
-  signal: AbortSignal,
-): Promise<string> {
-  let text = "";
-  for await (const chunk of repository.blob(blob, { signal })) text += chunk.toString();
-  return text;
-}
-
-async function* chunks(bytes: Buffer): AsyncGenerator<Buffer> {
-  yield bytes;
 }
 
 const isBadLayout = (error: unknown): boolean =>
@@ -119,6 +60,7 @@ describe("LayoutRepository", () => {
     const layout = await Layout.open(folder, { create: true });
     const [one, two] = ["ghcr.io/a/b", "debian"].map((name) => layout.repository(name));
     assert.ok(one && two);
+    await write(one, "{}", t.signal);
     await one.putManifest("1", aManifest("one"), t);
     await two.putManifest("1", aManifest("two"), t);
     await two.putManifest("2", aManifest("two"), t);
@@ -242,7 +184,7 @@ describe("LayoutRepository", () => {
     const asBlob = { mediaType: "text/plain", digest: image.digest, sizeBytes: image.bytes.length };
     await repository.writeBlob(asBlob, () => chunks(image.bytes), t);
     assert.equal(await repository.find(image.digest, t), undefined);
-    await repository.writeBlob(aBlob("{}"), () => chunks(Buffer.from("{}")), t);
+    await write(repository, "{}", t.signal);
 
     assert.equal((await repository.find(image.digest, t))?.digest, image.digest);
   });

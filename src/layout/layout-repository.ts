@@ -8,79 +8,73 @@ import {
   type ManifestContent,
   type Named,
 } from "#oci/content.ts";
-import {
-  fallbackTag,
-  isForeign,
-  isIndexType,
-  isManifestType,
-  ManifestError,
-  maxManifestBytes,
-  mediaTypeOfContent,
-  parseContent,
-} from "#oci/manifest.ts";
+import { fallbackTag, parseContent, type ImageContent, type IndexContent } from "#oci/manifest.ts";
 import { digestPattern, parseDigest, parseTag } from "#oci/reference.ts";
 import type { BlobFiles } from "./blob-files.ts";
 import type { IndexFile } from "./index-file.ts";
-import type { LayoutDirectory } from "./layout-directory.ts";
 import { translateError } from "./layout-error.ts";
-import {
-  findTag,
-  isOfOthers,
-  tagOf,
-  withoutDigest,
-  withoutTag,
-  withTag,
-  withUnnamed,
-} from "./layout-index.ts";
+import type { ManifestFiles, Place } from "./manifest-files.ts";
 
 /** What the repositories of a layout have in common. */
 export interface LayoutParts {
   /** As it was given, for people. */
   readonly path: string;
-  readonly directory: LayoutDirectory;
   readonly blobs: BlobFiles;
+  readonly manifests: ManifestFiles;
   readonly index: IndexFile;
-  readonly known: Map<string, Known>;
-}
-
-/** What a manifest says of itself; kept, since content never changes. */
-export interface Known {
-  readonly subject?: string;
-  readonly artifactType?: string;
 }
 
 /**
  * One repository of an OCI layout; `Layout.repository` gives it.
  *
  * The repositories of a layout have blobs and manifests in common, and their tags apart. Manifests that
- * are stored by digest alone are content without a name, unless they have a subject: then `index.json`
- * lists them, so that they are found by it.
+ * are stored by digest alone have entries without a name in `index.json`, which belong to all of them. Those
+ * that refer to others keep theirs, so that they are found; the others lose theirs to an index that names
+ * them.
  *
  * Every method throws {@link LayoutError} if the directory does not do what was asked.
  */
 export class LayoutRepository implements ContentTarget {
   readonly name: string;
-  readonly #parts: LayoutParts;
+  readonly #path: string;
   readonly #repository: string | undefined;
+  readonly #isSource: boolean;
   readonly #blobs: BlobFiles;
+  readonly #manifests: ManifestFiles;
   readonly #index: IndexFile;
 
-  /** @param repository - in full; if not given, the layout is a single repository. */
-  constructor(parts: LayoutParts, repository: string | undefined) {
-    const { path, blobs, index } = parts;
+  /**
+   * @param repository - in full; if not given, the layout is a single repository.
+   * @param options.isSource - whether to find what is not whole, too.
+   */
+  constructor(
+    { path, blobs, manifests, index }: LayoutParts,
+    repository: string | undefined,
+    { isSource }: { isSource: boolean },
+  ) {
     this.name = repository === undefined ? `oci:${path}` : `oci:${path}:${repository}`;
-    this.#parts = parts;
+    this.#path = path;
     this.#repository = repository;
+    this.#isSource = isSource;
     this.#blobs = blobs;
+    this.#manifests = manifests;
     this.#index = index;
   }
 
-  /** An image is found by its digest only if it is whole, so that a copy mends what is not. */
-  async find(tagOrDigest: string, options: ContentOptions): Promise<Named | undefined> {
-    const content = await this.manifest(tagOrDigest, options);
-    if (!content) return undefined;
-    const isWhole = !digestPattern.test(tagOrDigest) || (await this.#isWhole(content, options));
-    return isWhole ? { mediaType: content.mediaType, digest: content.digest } : undefined;
+  /**
+   * Finds what is named only if it is whole: its bytes are right, and what they name is there and has the
+   * right size. So a copy mends what is not. A source finds all, so that a copy of it fails and says why.
+   */
+  async find(tagOrDigest: string, { signal }: ContentOptions): Promise<Named | undefined> {
+    requireName(tagOrDigest);
+    return this.#attempt(signal, async () => {
+      const named = await this.#locate(tagOrDigest);
+      if (!named) return undefined;
+      const content = await (this.#isSource
+        ? this.#manifests.read(named)
+        : this.#manifests.readWhole(named));
+      return content && { mediaType: content.mediaType, digest: content.digest };
+    });
   }
 
   async manifest(
@@ -88,34 +82,22 @@ export class LayoutRepository implements ContentTarget {
     { signal }: ContentOptions,
   ): Promise<ManifestContent | undefined> {
     requireName(tagOrDigest);
-    return this.#attempt(signal, async () => {
-      if (digestPattern.test(tagOrDigest)) return this.#read(tagOrDigest);
-      const named = findTag(await this.#index.read(), this.#repository, tagOrDigest);
-      return named && (await this.#read(named.digest, named.mediaType));
-    });
+    return this.#attempt(signal, () => this.#read(tagOrDigest));
   }
 
   async *tags({ signal }: ContentOptions): AsyncGenerator<string> {
-    const { entries } = await this.#attempt(signal, () => this.#index.read());
-    const tags = entries.map((entry) => tagOf(entry, this.#repository));
-    yield* new Set(tags.filter((tag) => tag !== undefined));
+    const index = await this.#attempt(signal, () => this.#index.read());
+    yield* index.tags(this.#repository);
   }
 
   async referrers(digest: string, { signal }: ContentOptions): Promise<readonly Descriptor[]> {
     return this.#attempt(signal, async () => {
       const index = await this.#index.read();
-      const found = new Map<string, Descriptor>();
-      for (const { descriptor } of index.entries) {
-        if (!descriptor || !isManifestType(descriptor.mediaType)) continue;
-        signal.throwIfAborted();
-        const known = await this.#describe(descriptor);
-        if (known?.subject === digest) found.set(descriptor.digest, withType(descriptor, known));
-      }
-      const fallback = findTag(index, this.#repository, fallbackTag(digest));
-      for (const child of fallback ? await this.#children(fallback) : []) {
-        if (!found.has(child.digest)) found.set(child.digest, child);
-      }
-      return [...found.values()];
+      const found = await this.#manifests.referrers(index, digest, { signal });
+      const fallback = index.find(this.#repository, fallbackTag(digest));
+      const listed = fallback ? await this.#manifests.children(fallback) : [];
+      const known = new Set(found.map((each) => each.digest));
+      return [...found, ...listed.filter((each) => !known.has(each.digest))];
     });
   }
 
@@ -126,18 +108,20 @@ export class LayoutRepository implements ContentTarget {
     try {
       yield* this.#blobs.read(digest, options.fromByte ?? 0, options);
     } catch (error) {
-      throw translateError(error, this.#parts.directory.path);
+      throw translateError(error, this.#path);
     }
   }
 
+  /** A blob that this process has neither read nor written is read, once: what is damaged is not there. */
   async hasBlob(digest: string, { signal }: ContentOptions): Promise<boolean> {
     parseDigest(digest);
-    return this.#attempt(signal, () => this.#blobs.has(digest));
+    return this.#attempt(signal, () => this.#blobs.has(digest, { signal }));
   }
 
   /** The repositories of a layout have their blobs in common: what one has, all have. */
-  async mountBlob(digest: string, _from: string, options: ContentOptions): Promise<boolean> {
-    return this.hasBlob(digest, options);
+  /** There is nothing to take over: what one repository of a layout has, all have. */
+  async mountBlob(): Promise<boolean> {
+    return false;
   }
 
   async writeBlob(
@@ -153,7 +137,7 @@ export class LayoutRepository implements ContentTarget {
     content: ManifestContent,
     { signal }: ContentOptions,
   ): Promise<void> {
-    const { mediaType, digest, bytes } = content;
+    const { digest, bytes } = content;
     requireName(tagOrDigest);
     const isDigest = digestPattern.test(tagOrDigest);
     if (hash(digest.startsWith("sha512:") ? "sha512" : "sha256", bytes) !== digest.split(":")[1]) {
@@ -162,24 +146,32 @@ export class LayoutRepository implements ContentTarget {
     if (isDigest && tagOrDigest !== digest) {
       throw new WrongContentError(tagOrDigest, this.name, `it is "${digest}"`);
     }
-    const { subject, artifactType } = parseContent(content);
-    const descriptor = {
-      mediaType,
-      digest,
-      sizeBytes: bytes.length,
-      ...(subject && artifactType !== undefined && { artifactType }),
-    };
+    const parsed = parseContent(content);
+    const descriptor = describe(content, parsed);
     await this.#attempt(signal, async () => {
-      await this.#blobs.writeWhole(digest, bytes, { signal });
-      if (!isDigest) {
-        await this.#index.update(
-          (index) => withTag(index, this.#repository, tagOrDigest, descriptor),
-          { signal },
-        );
-      } else if (subject) {
-        await this.#index.update((index) => withUnnamed(index, descriptor), { signal });
-      }
+      await this.#blobs.write(descriptor, (fromByte) => once(bytes.subarray(fromByte)), { signal });
+      this.#manifests.remember(digest, parsed);
+      const named = await this.#namedSince(parsed);
+      await this.#index.update(
+        (index) => {
+          if (isDigest) index.addUnnamed(descriptor);
+          else index.setTag(this.#repository, tagOrDigest, descriptor);
+          for (const child of named) index.removeUnnamed(child);
+        },
+        { signal },
+      );
     });
+  }
+
+  /** Lists the children of an index that need no entries any more, since it names them. */
+  async #namedSince(content: IndexContent | ImageContent): Promise<string[]> {
+    const index = await this.#index.read();
+    const named: string[] = [];
+    for (const child of content.kind === "index" ? content.children : []) {
+      if (!index.hasUnnamed(child.digest)) continue;
+      if ((await this.#manifests.subjectOf(child)) === undefined) named.push(child.digest);
+    }
+    return named;
   }
 
   /** Of the files it removes the manifest's alone, and not even that if other repositories need it. */
@@ -191,31 +183,26 @@ export class LayoutRepository implements ContentTarget {
     return this.#attempt(signal, async () => {
       const repository = this.#repository;
       if (!digestPattern.test(tagOrDigest)) {
-        if (!findTag(await this.#index.read(), repository, tagOrDigest)) return "absent";
-        await this.#index.update((index) => withoutTag(index, repository, tagOrDigest), { signal });
+        if (!(await this.#index.read()).find(repository, tagOrDigest)) return "absent";
+        await this.#index.update((index) => index.removeTag(repository, tagOrDigest), { signal });
         return "deleted";
       }
-      if (!(await this.#read(tagOrDigest))) return "absent";
-      const { entries } = await this.#index.update(
-        (index) => withoutDigest(index, repository, tagOrDigest),
+      const content = await this.#read(tagOrDigest);
+      if (!content) return "absent";
+      const descriptor = describe(content, parseContent(content));
+      const others = (await this.#index.read()).ofOthers(repository);
+      const isReferrer = await this.#manifests.refersInto(others, descriptor);
+      await this.#index.update(
+        (index) => {
+          index.removeDigest(repository, tagOrDigest);
+          if (isReferrer) index.addUnnamed(descriptor);
+        },
         { signal },
       );
-      const others = entries.filter((entry) => isOfOthers(entry, repository));
-      const needed = others.flatMap(({ descriptor }) => (descriptor ? [descriptor] : []));
-      if (!(await this.#reaches(needed, tagOrDigest))) await this.#blobs.remove(tagOrDigest);
+      const isNeeded = isReferrer || (await this.#manifests.reaches(others, tagOrDigest));
+      if (!isNeeded) await this.#blobs.remove(tagOrDigest);
       return "deleted";
     });
-  }
-
-  /** Whether some manifests, or those that their indexes name, are of a digest. */
-  async #reaches(from: readonly Descriptor[], digest: string): Promise<boolean> {
-    const seen = new Map(from.map((descriptor) => [descriptor.digest, descriptor]));
-    for (const [found, descriptor] of seen) {
-      if (found === digest) return true;
-      if (!isIndexType(descriptor.mediaType)) continue;
-      for (const child of await this.#children(descriptor)) seen.set(child.digest, child);
-    }
-    return false;
   }
 
   async #attempt<T>(signal: AbortSignal, act: () => Promise<T>): Promise<T> {
@@ -224,61 +211,18 @@ export class LayoutRepository implements ContentTarget {
       return await act();
     } catch (error) {
       signal.throwIfAborted();
-      throw translateError(error, this.#parts.directory.path);
+      throw translateError(error, this.#path);
     }
   }
 
-  /** Blobs and manifests are files alike: what looks like a manifest may have come as a layer. */
-  async #isWhole(content: ManifestContent, { signal }: ContentOptions): Promise<boolean> {
-    const parsed = parseContent(content);
-    if (parsed.kind === "index") return true;
-    const blobs = [...(parsed.config ? [parsed.config] : []), ...parsed.layers];
-    for (const blob of blobs) {
-      if (!isForeign(blob) && !(await this.hasBlob(blob.digest, { signal }))) return false;
-    }
-    return true;
+  async #read(tagOrDigest: string): Promise<ManifestContent | undefined> {
+    const named = await this.#locate(tagOrDigest);
+    return named && this.#manifests.read(named);
   }
 
-  async #read(digest: string, stated?: string): Promise<ManifestContent | undefined> {
-    const file = await this.#parts.directory.openBlob(digest);
-    if (!file) return undefined;
-    try {
-      if ((await file.stat()).size > maxManifestBytes) return undefined;
-      const bytes = await file.readFile();
-      const mediaType = mediaTypeOfContent(bytes) ?? stated;
-      if (mediaType === undefined || !isManifestType(mediaType)) return undefined;
-      const [algorithm = "", hex] = digest.split(":");
-      if (hash(algorithm, bytes) === hex) return { mediaType, digest, bytes };
-      throw new WrongContentError(digest, this.name, "its bytes have another digest");
-    } finally {
-      await file.close();
-    }
-  }
-
-  async #describe({ digest, mediaType }: Descriptor): Promise<Known | undefined> {
-    const known = this.#parts.known.get(digest);
-    if (known) return known;
-    try {
-      const content = await this.#read(digest, mediaType);
-      if (!content) return undefined;
-      const { subject, artifactType } = parseContent(content);
-      const read = {
-        ...(subject && { subject: subject.digest }),
-        ...(artifactType !== undefined && { artifactType }),
-      };
-      this.#parts.known.set(digest, read);
-      return read;
-    } catch (error) {
-      // One broken entry must not hide what refers to others. Who reads it will hear of it.
-      if (error instanceof ManifestError || error instanceof WrongContentError) return undefined;
-      throw error;
-    }
-  }
-
-  async #children({ digest, mediaType }: Descriptor): Promise<readonly Descriptor[]> {
-    const content = await this.#read(digest, mediaType);
-    const parsed = content && parseContent(content);
-    return parsed?.kind === "index" ? parsed.children : [];
+  async #locate(tagOrDigest: string): Promise<Place | undefined> {
+    if (digestPattern.test(tagOrDigest)) return { digest: tagOrDigest };
+    return (await this.#index.read()).find(this.#repository, tagOrDigest);
   }
 }
 
@@ -287,6 +231,15 @@ function requireName(tagOrDigest: string): void {
   if (!digestPattern.test(tagOrDigest)) parseTag(tagOrDigest);
 }
 
-function withType(descriptor: Descriptor, { artifactType }: Known): Descriptor {
-  return artifactType === undefined ? descriptor : { ...descriptor, artifactType };
+/** The entry that a manifest has. Only referrers are looked for by their type. */
+function describe(
+  { mediaType, digest, bytes }: ManifestContent,
+  { subject, artifactType }: IndexContent | ImageContent,
+): Descriptor {
+  const descriptor = { mediaType, digest, sizeBytes: bytes.length };
+  return subject && artifactType !== undefined ? { ...descriptor, artifactType } : descriptor;
+}
+
+async function* once(bytes: Buffer): AsyncGenerator<Buffer> {
+  yield bytes;
 }

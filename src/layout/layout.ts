@@ -3,8 +3,11 @@ import { BlobFiles } from "./blob-files.ts";
 import { IndexFile } from "./index-file.ts";
 import { LayoutDirectory } from "./layout-directory.ts";
 import { translateError } from "./layout-error.ts";
-import { repositoriesOf } from "./layout-index.ts";
 import { LayoutRepository, type LayoutParts } from "./layout-repository.ts";
+import { ManifestFiles } from "./manifest-files.ts";
+
+/** How long another process may hold a new layout's index, which it writes in no time. */
+const createTimeoutMs = 60_000;
 
 /**
  * An OCI layout: a directory that keeps what a registry would (image-spec 1.1), of one repository or of
@@ -35,7 +38,13 @@ export class Layout {
   static async open(path: string, { create = false } = {}): Promise<Layout> {
     const directory = await LayoutDirectory.open(path, { create });
     const [blobs, index] = [new BlobFiles(directory), new IndexFile(directory)];
-    return new Layout({ path, directory, blobs, index, known: new Map() });
+    try {
+      if (create) await index.create({ signal: AbortSignal.timeout(createTimeoutMs) });
+    } catch (error) {
+      throw translateError(error, path);
+    }
+    const manifests = new ManifestFiles(directory, blobs);
+    return new Layout({ path, blobs, manifests, index });
   }
 
   /**
@@ -46,18 +55,27 @@ export class Layout {
    * @throws {InvalidReferenceError} if it is not the name of a repository.
    */
   repository(name?: string): LayoutRepository {
-    if (name === undefined) return new LayoutRepository(this.#parts, undefined);
-    const { registry, path } = parseRepository(name);
-    return new LayoutRepository(this.#parts, `${registry}/${path}`);
+    return new LayoutRepository(this.#parts, fullName(name), { isSource: false });
+  }
+
+  /** One of the layout's repositories to copy from: it finds what is damaged, too, and then says so. */
+  source(name?: string): LayoutRepository {
+    return new LayoutRepository(this.#parts, fullName(name), { isSource: true });
   }
 
   /** Lists the repositories that the layout's names tell of, in full, each once, sorted. */
   async repositories({ signal }: { signal: AbortSignal }): Promise<string[]> {
     signal.throwIfAborted();
     try {
-      return repositoriesOf(await this.#parts.index.read());
+      return (await this.#parts.index.read()).repositories();
     } catch (error) {
       throw translateError(error, this.#parts.path);
     }
   }
+}
+
+function fullName(name: string | undefined): string | undefined {
+  if (name === undefined) return undefined;
+  const { registry, path } = parseRepository(name);
+  return `${registry}/${path}`;
 }

@@ -271,7 +271,7 @@ export function contentTargetSuite(name: string, start: () => Promise<TargetUnde
 
       const isMounted = await repository.mountBlob(digest, "team/from", { signal });
 
-      assert.equal(await repository.hasBlob(digest, { signal }), isMounted);
+      assert.ok(!isMounted || (await repository.hasBlob(digest, { signal })));
       assert.equal(
         await repository.mountBlob(digestOf(Buffer.from("x")), "team/from", { signal }),
         false,
