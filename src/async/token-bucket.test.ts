@@ -28,6 +28,19 @@ describe("TokenBucket", () => {
     assert.deepEqual([bucket.tryTake(), bucket.tryTake(), bucket.tryTake()], [true, true, false]);
   });
 
+  test("takes of each of several buckets, or of none", () => {
+    const clock = new ManualClock();
+    const [empty, full] = [1, 2].map(
+      (capacity) => new TokenBucket({ capacity, refillMs: 1_000, clock }),
+    );
+    assert.ok(empty && full);
+
+    assert.equal(TokenBucket.tryTakeEach([full, empty]), true);
+    assert.equal(TokenBucket.tryTakeEach([full, empty]), false);
+    assert.equal(full.tryTake(), true, "its token went back");
+    assert.equal(full.tryTake(), false);
+  });
+
   test("gets back the token of a waiter that gave up", async ({ signal }) => {
     const clock = new ManualClock();
     const bucket = new TokenBucket({ capacity: 1, refillMs: 1_000, clock });

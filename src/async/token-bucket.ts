@@ -51,6 +51,20 @@ export class TokenBucket {
     return taken;
   }
 
+  /** Takes a token of each bucket if all of them have one, and else of none, without waiting. */
+  static tryTakeEach(buckets: readonly TokenBucket[]): boolean {
+    const taken: TokenBucket[] = [];
+    for (const bucket of buckets) {
+      if (bucket.tryTake()) {
+        taken.push(bucket);
+        continue;
+      }
+      for (const each of taken) each.#giveBack();
+      return false;
+    }
+    return true;
+  }
+
   /** Takes the next token, due now or later, and says in how many milliseconds it is due. */
   #reserve(): number {
     const nowMs = this.#clock.now().getTime();

@@ -10,6 +10,7 @@ import { credentialsRoutes } from "#controller/credentials/endpoint.ts";
 import { SecretWatch } from "#controller/credentials/secret-watch.ts";
 import { TokenReviewer } from "#controller/credentials/token-review.ts";
 import { slotsRoutes } from "#controller/slots/endpoint.ts";
+import { ReplicaAddresses } from "#controller/pods.ts";
 import { LeaderLink } from "#controller/slots/leader-link.ts";
 import { Slots } from "#controller/slots/slots.ts";
 import { operationsRoutes } from "#http/operations.ts";
@@ -31,6 +32,9 @@ import { findCluster, runRole, type ProcessInput } from "./role.ts";
 
 /** Each of thousands of agents may hold two; more than that is an attack. */
 const maxConnections = 10_000;
+
+/** An API server keeps its connections, and has them told by the next answer that they end. */
+const lingerMs = 2_000;
 
 /** The Service under which replicas are reached, and the Lease of the one that leads. */
 const service = "coral-controller";
@@ -118,7 +122,14 @@ async function runService(
   health.requireForReadiness("certificate", () =>
     certificates.current() ? undefined : "waiting for a certificate",
   );
-  const reviewer = new TokenReviewer({ client, clock, namespace, serviceAccount: "coral-agent" });
+  const replicas = stack.use(new ReplicaAddresses(caches.pods));
+  const reviewer = new TokenReviewer({
+    client,
+    clock,
+    namespace,
+    serviceAccount: "coral-agent",
+    isReplica: (address) => replicas.has(address),
+  });
   const credentials = credentialsRoutes({
     ...caches,
     reviewer,
@@ -160,6 +171,7 @@ async function runService(
       certificates,
       maxBodyBytes: maxReviewBytes,
       maxConnections,
+      lingerMs,
     }),
   );
   const group = stack.use(new TaskGroup(signal));

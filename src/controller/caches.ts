@@ -8,10 +8,8 @@ import { Informer } from "#kube/informer.ts";
 import { nodes, pods } from "#kube/resource.ts";
 import type { Node, Pod } from "#kube/types.ts";
 import type { Log } from "#telemetry/log.ts";
+import { podSelector } from "./pods.ts";
 import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "./transforms.ts";
-
-/** Label that tells the agents' pods from the controller's own. */
-const agentSelector = "app.kubernetes.io/name=coral,app.kubernetes.io/component=agent";
 
 /** What the controller watches. */
 export interface Caches {
@@ -19,7 +17,7 @@ export interface Caches {
   readonly plans: Informer<ImagePlan>;
   readonly reports: Informer<NodeReport>;
   readonly nodes: Informer<Node>;
-  /** The agents' pods. */
+  /** Coral's pods: the agents', and the replicas of the controller. */
   readonly pods: Informer<Pod>;
 }
 
@@ -37,7 +35,7 @@ export function controllerCaches(
       ...common,
       resource: pods,
       namespace,
-      labelSelector: agentSelector,
+      labelSelector: podSelector,
       transform: slimPod,
     }),
   };

@@ -10,7 +10,7 @@ import { TaskGroup } from "#async/task-group.ts";
 import { KubeClient } from "#kube/client.ts";
 import type { EventRecord } from "#kube/events.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
-import { nodes, pods } from "#kube/resource.ts";
+import { leases, nodes, pods } from "#kube/resource.ts";
 import type { Log } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { noProviders } from "#test/credential-providers.ts";
@@ -122,6 +122,8 @@ async function replica(
       );
     }),
   ]);
+  running.catch(() => {});
+  await Promise.all(Object.values(caches).map((informer) => informer.synced(stop)));
   return {
     async [Symbol.asyncDispose]() {
       stop.abort(new Error("The test is over"));
@@ -163,7 +165,7 @@ function report(
   server.merge(nodeReports, name, { status: { ...status } });
 }
 
-async function until<T>(what: string, look: () => T | undefined | false, ms = 5_000): Promise<T> {
+async function until<T>(what: string, look: () => T | undefined | false, ms = 30_000): Promise<T> {
   const end = Date.now() + ms;
   for (;;) {
     const found = look();
@@ -184,9 +186,24 @@ function isReady(server: FakeApiServer): boolean {
   );
 }
 
+function leaderOf(server: FakeApiServer): string | undefined {
+  const lease = server.get(leases, "coral-system/coral-controller");
+  return lease && leases.parse(lease).spec?.holderIdentity;
+}
+
 function label(server: FakeApiServer, name: string): string | undefined {
   const node = server.get(nodes, name);
   return node && nodes.parse(node).metadata.labels?.[imageLabel(bookworm)];
+}
+
+/** Waits until nothing has been written for a second, and tells nothing of what was before. */
+async function untilQuiet(server: FakeApiServer): Promise<void> {
+  for (const end = Date.now() + 30_000; ;) {
+    server.requests.length = 0;
+    await sleep(1_000);
+    if (!server.requests.some(isWrite)) return;
+    assert.ok(Date.now() < end, "no second without a write within 30 s");
+  }
 }
 
 function isWrite({ method, path }: SeenRequest): boolean {
@@ -206,8 +223,7 @@ describe("a controller", () => {
     await until("labels", () => label(server, "n1") && label(server, "n2"));
 
     assert.equal(label(server, "n1"), "available");
-    await sleep(500);
-    server.requests.length = 0;
+    await untilQuiet(server);
     for (let beat = 0; beat < 5; beat++) {
       server.merge(nodes, "n1", { status: { conditions: [{ type: "Ready", status: "True" }] } });
       server.merge(nodes, "n1", { metadata: { annotations: { beat: String(beat) } } });
@@ -229,10 +245,7 @@ describe("a controller", () => {
     await until("a digest", () => statusOf(server)?.images?.[0]?.digest === digest);
 
     assert.equal(imagePlans.parse(server.get(imagePlans, key)).spec.images[0]?.digest, digest);
-    await sleep(500);
-    server.requests.length = 0;
-    await sleep(500);
-    assert.deepEqual(server.requests.filter(isWrite), []);
+    await untilQuiet(server);
   });
 
   test("asks a registry with a provider's login, and has agents ask for it", async () => {
@@ -317,7 +330,8 @@ describe("a controller", () => {
     await until("an event", () => events.length > 0);
     await one[Symbol.asyncDispose]();
     await using _two = await replica(server, "two", { events });
-    await sleep(500);
+    await until("another leader", () => leaderOf(server) === "two");
+    await untilQuiet(server);
 
     assert.deepEqual(
       events.map(({ reason, regarding }) => [reason, regarding.namespace, regarding.name]),
@@ -397,29 +411,28 @@ describe("a controller", () => {
     const one = await replica(server, "one");
     await until("a status", () => statusOf(server));
     await using _two = await replica(server, "two");
-    await sleep(300);
     await one[Symbol.asyncDispose]();
     report(server, "n1", "available");
 
     await until("Ready", () => isReady(server));
-    await sleep(500);
-    server.requests.length = 0;
-    await sleep(500);
-    assert.deepEqual(server.requests.filter(isWrite), []);
+    await untilQuiet(server);
   });
 
   test("a status is right soon after the API server is back", async () => {
     await using server = await startServer();
     addNode(server, "n1");
     addImage(server);
-    await using _one = await replica(server, "one");
+    const lines: Line[] = [];
+    await using _one = await replica(server, "one", { lines });
     await until("a status", () => statusOf(server));
     await server.stop();
     report(server, "n1", "available");
-    await sleep(1_500);
+    const failed = (): Line[] =>
+      lines.filter(({ message }) => message === "cannot renew the lease");
+    await until("failures", () => failed().length >= 10);
     await server.start();
 
-    await until("Ready", () => isReady(server), 15_000);
+    await until("Ready", () => isReady(server));
   });
 
   test("a node made anew under its name does not hold what the old one reported", async () => {
@@ -435,7 +448,7 @@ describe("a controller", () => {
     server.delete(nodes, "n1");
     server.create(nodes, { metadata: { name: "n1" } });
 
-    await until("not Ready", () => !isReady(server) && statusOf(server)?.totalNodes === 1, 3_000);
+    await until("not Ready", () => !isReady(server) && statusOf(server)?.totalNodes === 1);
     assert.equal(label(server, "n1"), undefined);
   });
 });

@@ -25,7 +25,7 @@ import { Resolver } from "./image/resolver.ts";
 import { Tally } from "./image/tally.ts";
 import { controllerMetrics, type ControllerMetrics } from "./metrics.ts";
 import { Monitor } from "./monitor.ts";
-import { Liveness } from "./node/liveness.ts";
+import { agentPodOf, Liveness } from "./node/liveness.ts";
 import { NodePlatforms } from "./node/platforms.ts";
 import { nodeReconciler } from "./node/reconciler.ts";
 
@@ -62,7 +62,7 @@ export interface ControllerDeps {
   plans: Cache<ImagePlan>;
   reports: Cache<NodeReport>;
   nodes: Cache<Node>;
-  /** The agents' pods. */
+  /** Coral's pods, of which the agents' count. */
   pods: Cache<Pod>;
   registry: RegistryLookup;
   pullSecrets: PullSecretCache;
@@ -156,8 +156,9 @@ export class Controller implements Disposable {
     listeners.use(nodes.onChange(({ key }) => nodeQueue.add(key)));
     listeners.use(reports.onChange(({ key }) => nodeQueue.add(key)));
     listeners.use(
-      pods.onChange(({ object: { spec } }) => {
-        if (spec?.nodeName !== undefined) nodeQueue.add(spec.nodeName);
+      pods.onChange(({ object }) => {
+        const agent = agentPodOf(object);
+        if (agent) nodeQueue.add(agent.node);
       }),
     );
 

@@ -17,7 +17,7 @@ export interface MonitorDeps {
   plans: Feed<ImagePlan>;
   nodes: Feed<Node>;
   reports: Feed<NodeReport>;
-  /** The agents' pods. */
+  /** Coral's pods, of which the agents' count. */
   pods: Feed<Pod>;
   tally: Tally;
   liveness: Liveness;

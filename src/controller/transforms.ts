@@ -3,6 +3,7 @@ import type { Image } from "#api/v1/image.ts";
 import type { NodeReport, ReportedImage } from "#api/v1/node-report.ts";
 import { isRemark } from "#api/v1/remarks.ts";
 import type { CoreCondition, Node, ObjectMeta, Pod } from "#kube/types.ts";
+import { componentOf } from "./pods.ts";
 
 /** Different images to remember for sharing; a bound for clusters in which everything differs. */
 const maxShared = 65_536;
@@ -76,11 +77,13 @@ export function slimNode({ metadata, status }: Node): Node {
   return { metadata: slim(metadata), status: { conditions: readyOf(status?.conditions) } };
 }
 
-export function slimPod({ metadata, spec, status }: Pod): Pod {
+export function slimPod(pod: Pod): Pod {
+  const { metadata, spec, status } = pod;
+  const podIP = componentOf(pod) === "agent" ? undefined : status?.podIP;
   return {
     metadata: slim(metadata),
     ...(spec?.nodeName !== undefined && { spec: { nodeName: spec.nodeName } }),
-    status: { conditions: readyOf(status?.conditions) },
+    status: { conditions: readyOf(status?.conditions), ...(podIP !== undefined && { podIP }) },
   };
 }
 

@@ -19,8 +19,8 @@ const echo: PostEntry = {
 
 const json = { "content-type": "application/json" };
 
-async function serving(entry: PostEntry): Promise<Serving> {
-  const options = { port: 0, host: "127.0.0.1", maxBodyBytes: 1_000 };
+async function serving(entry: PostEntry, maxBodyBytes = 1_000): Promise<Serving> {
+  const options = { port: 0, host: "127.0.0.1", maxBodyBytes };
   return serve(router({ "/echo": entry, "/get": () => ({ body: "got" }) }, silentLog), options);
 }
 
@@ -51,7 +51,7 @@ describe("a route for POST", () => {
   // A stranger's bodies would fill the memory, and take seconds to parse.
   test("asks who sends before it reads what is sent", async () => {
     let isRead = false;
-    await using server = await serving({
+    const entry: PostEntry = {
       admit: async ({ headers: { authorization }, remoteAddress }) => {
         if (authorization !== "Bearer x") return { status: 401, body: "who?\n" };
         return async ({ body }) => {
@@ -59,15 +59,30 @@ describe("a route for POST", () => {
           return { body: `${JSON.stringify(body)} from ${remoteAddress}` };
         };
       },
-    });
+    };
+    await using server = await serving(entry, 100_000);
     const head = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
-    const refused = await exchange(server, `${head}content-length: 900\r\n\r\n{`);
-    assert.match(refused, /^HTTP\/1\.1 401 [^]*who\?\n$/);
+    const refused = await exchange(server, `${head}content-length: 70000\r\n\r\n{`);
+    assert.match(refused, /^HTTP\/1\.1 401 [^]*connection: close[^]*who\?\n$/);
     assert.equal(isRead, false);
 
     const headers = { ...json, authorization: "Bearer x" };
     const admitted = await send(server, { headers, body: "{}" });
     assert.equal(await admitted.text(), "{} from 127.0.0.1");
+  });
+
+  // Agents that were told to try again made a new connection for each attempt.
+  test("leaves a client its connection that was refused with a small body", async () => {
+    await using server = await serving({ admit: async () => ({ status: 503, body: "later\n" }) });
+    const head = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    const refused = `${head}content-length: 900\r\n\r\n"${"a".repeat(898)}"`;
+    const next = "GET /get HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    const answers = await exchange(server, refused + refused + next);
+
+    assert.match(
+      answers,
+      /^HTTP\/1\.1 503 [^]*later\nHTTP\/1\.1 503 [^]*later\nHTTP\/1\.1 200 [^]*got$/,
+    );
   });
 
   test("gets a body of unknown length, as long as it is not too large", async () => {

@@ -68,6 +68,9 @@ const maxBytesInFlight = 64 << 20;
 const maxBrackets = 100_000;
 const defaultTimeoutMs = 10_000;
 
+/** The largest body that a refused client may send to keep its connection. */
+const maxDrainedBytes = 64 << 10;
+
 /**
  * Makes a request listener of a few routes. What a route throws is logged, and the client learns
  * nothing of it but the status 500.
@@ -95,8 +98,8 @@ export function router(routes: Routes, log: Log): RequestListener {
   async function respond(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const reply = await answer(request, response);
     const { status = 200, contentType = "text/plain; charset=utf-8", body } = reply;
-    // Node would read what is left of a body, and a client that was refused need not send it.
-    const isCutOff = !request.readableEnded && hasBody(request);
+    // Node reads what is left of a body. A client that was refused need not send much for that.
+    const isCutOff = !request.readableEnded && !isSmall(request);
     response.writeHead(status, {
       "content-type": contentType,
       "content-length": Buffer.byteLength(body),
@@ -185,6 +188,8 @@ function isJson({ "content-type": type = "" }: IncomingHttpHeaders): boolean {
   return essence.trim().toLowerCase() === "application/json";
 }
 
-function hasBody({ headers }: IncomingMessage): boolean {
-  return headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+/** Whether a body is known to be so small that reading it costs less than another connection. */
+function isSmall({ headers }: IncomingMessage): boolean {
+  const { "transfer-encoding": coding, "content-length": length = 0 } = headers;
+  return coding === undefined && Number(length) <= maxDrainedBytes;
 }

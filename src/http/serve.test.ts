@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { describe, test } from "node:test";
 
@@ -20,6 +20,11 @@ async function exchange(port: number, request: string): Promise<string> {
   return text(socket);
 }
 
+/** The answers that come over a connection, one after the other. */
+async function* readAnswers(socket: Socket): AsyncGenerator<string, undefined> {
+  for await (const chunk of socket.setEncoding("utf8")) yield String(chunk);
+}
+
 describe("serve()", () => {
   const hello = router({ "/": () => ({ body: "hello\n" }) }, silentLog);
 
@@ -30,6 +35,23 @@ describe("serve()", () => {
     await serving[Symbol.asyncDispose]();
 
     await assert.rejects(fetch(url));
+  });
+
+  test("tells clients that keep connections with its last answers, while it lingers", async () => {
+    const serving = await serve(hello, { ...local, lingerMs: 3_000 });
+    const kept = connect(serving.port, "127.0.0.1");
+    const answers = readAnswers(kept);
+    const ask = async (): Promise<string> => {
+      kept.write("GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+      return (await answers.next()).value ?? "";
+    };
+    assert.match(await ask(), /connection: keep-alive/i);
+    const disposed = serving[Symbol.asyncDispose]();
+
+    assert.match(await ask(), /^HTTP\/1.1 200 [^]*connection: close/i);
+    await once(kept, "close");
+    assert.equal(await (await fetch(`http://127.0.0.1:${serving.port}/`)).text(), "hello\n");
+    await disposed;
   });
 
   test("lets an open request finish when it is disposed", async () => {

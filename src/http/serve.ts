@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type RequestListener, type Server, type ServerOptions } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import { setTimeout as sleep } from "node:timers/promises";
 
 export interface ServeOptions {
   /** 0 takes any free port. */
@@ -11,7 +12,13 @@ export interface ServeOptions {
   maxBodyBytes?: number;
   /** Longest wait for a request to arrive in full, in milliseconds. */
   requestTimeoutMs?: number;
-  /** How long open requests may go on once the server is disposed, in milliseconds. */
+  /**
+   * How long the server still answers once it is disposed, in milliseconds, each answer the last of its
+   * connection: a client that keeps connections may be sending into one just when it is closed. 0 if not
+   * given.
+   */
+  lingerMs?: number;
+  /** How long open requests may go on after that, in milliseconds. */
   closeTimeoutMs?: number;
   /** More connections than this at a time are cut off as they come. */
   maxConnections?: number;
@@ -111,13 +118,14 @@ function limitsOf({ requestTimeoutMs = defaultRequestTimeoutMs }: ServeOptions):
   };
 }
 
-async function listen(
-  server: Server | TlsServer,
-  { port, host, closeTimeoutMs = 5_000, maxConnections = defaultMaxConnections }: ServeOptions,
-): Promise<Serving> {
-  server.maxConnections = maxConnections;
+async function listen(server: Server | TlsServer, options: ServeOptions): Promise<Serving> {
+  const { port, host, lingerMs = 0, closeTimeoutMs = 5_000 } = options;
+  server.maxConnections = options.maxConnections ?? defaultMaxConnections;
+  let isLeaving = false;
   let isClosing = false;
-  server.on("request", (_request, response) => {
+  // Before the handler, which may answer at once.
+  server.prependListener("request", (_request, response) => {
+    if (isLeaving) response.shouldKeepAlive = false;
     response.once("close", () => {
       // A client that keeps its connection must not hold us up once it has its answer.
       if (isClosing) server.closeIdleConnections();
@@ -128,6 +136,8 @@ async function listen(
   return {
     port: portOf(server),
     async [Symbol.asyncDispose]() {
+      isLeaving = true;
+      if (lingerMs > 0) await sleep(lingerMs);
       isClosing = true;
       const timer = setTimeout(() => server.closeAllConnections(), closeTimeoutMs);
       await server[Symbol.asyncDispose]().finally(() => clearTimeout(timer));

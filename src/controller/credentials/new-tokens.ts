@@ -1,8 +1,18 @@
 import type { Clock } from "#async/clock.ts";
 import { TokenBucket } from "#async/token-bucket.ts";
+import { putBounded } from "./bounded-map.ts";
+
+export interface NewTokensOptions {
+  clock: Clock;
+  /** Whether another replica of the controller is at an address: it passes on the requests of many agents. */
+  isReplica: (address: string) => boolean;
+}
 
 /** Of all senders together: so many at once, then one each so many milliseconds. */
 const total = { capacity: 200, refillMs: 20 };
+
+/** Besides, for replicas and senders whose token was good before: strangers cannot use it up. */
+const reserve = { capacity: 50, refillMs: 50 };
 
 /** Of one sender. An agent has one new token in most of an hour, and may stand behind an address of many. */
 const perSender = { capacity: 40, refillMs: 100 };
@@ -10,41 +20,61 @@ const perSender = { capacity: 40, refillMs: 100 };
 /** Senders that are remembered. One that was forgotten begins anew. */
 const maxSenders = 10_000;
 
+/** How long a sender of a good token is known: longer than the kubelet keeps one (an hour). */
+const knownMs = 2 * 3_600_000;
+
 /**
  * Limits how many new tokens are reviewed: of one sender, so that it leaves the most to others, and
  * of all together, so that the API server is not pressed.
+ *
+ * A sender is a whole address: pods of many nodes, and of many tenants, share an IPv6 network.
  */
 export class NewTokens {
-  readonly #clock: Clock;
+  readonly #options: NewTokensOptions;
   readonly #total: TokenBucket;
+  readonly #reserve: TokenBucket;
   /** By sender. Who sent last stands last. */
   readonly #senders = new Map<string, TokenBucket>();
+  /** By sender, until when it is known. */
+  readonly #knownUntilMs = new Map<string, number>();
 
-  constructor(clock: Clock) {
-    this.#clock = clock;
+  constructor(options: NewTokensOptions) {
+    const { clock } = options;
+    this.#options = options;
     this.#total = new TokenBucket({ ...total, clock });
+    this.#reserve = new TokenBucket({ ...reserve, clock });
   }
 
   /** Whether a new token from an address may be reviewed now. */
   tryTake(remoteAddress: string): boolean {
+    const { clock, isReplica } = this.#options;
     const sender = senderOf(remoteAddress);
-    const bucket =
-      this.#senders.get(sender) ?? new TokenBucket({ ...perSender, clock: this.#clock });
-    this.#senders.delete(sender);
-    this.#senders.set(sender, bucket);
-    const [oldest] = this.#senders.keys();
-    if (this.#senders.size > maxSenders && oldest !== undefined) this.#senders.delete(oldest);
-    return bucket.tryTake() && this.#total.tryTake();
+    const isOurs = isReplica(sender);
+    const bucket = this.#senders.get(sender) ?? new TokenBucket({ ...perSender, clock });
+    if (!isOurs) putBounded(this.#senders, sender, { value: bucket, max: maxSenders });
+    const own = isOurs ? [] : [bucket];
+    if (TokenBucket.tryTakeEach([...own, this.#total])) return true;
+    return (isOurs || this.#isKnown(sender)) && TokenBucket.tryTakeEach([...own, this.#reserve]);
+  }
+
+  /** Remembers that a token from an address was good. */
+  welcome(remoteAddress: string): void {
+    putBounded(this.#knownUntilMs, senderOf(remoteAddress), {
+      value: this.#nowMs() + knownMs,
+      max: maxSenders,
+    });
+  }
+
+  #isKnown(sender: string): boolean {
+    return (this.#knownUntilMs.get(sender) ?? 0) > this.#nowMs();
+  }
+
+  #nowMs(): number {
+    return this.#options.clock.now().getTime();
   }
 }
 
-/** The IPv4 address, or the first half of an IPv6 address: who has one such network has all of it. */
+/** An IPv4 address is the same one in its form in IPv6. */
 function senderOf(remoteAddress: string): string {
-  const mapped = /^::ffff:([\d.]+)$/i.exec(remoteAddress)?.[1];
-  if (mapped !== undefined || !remoteAddress.includes(":")) return mapped ?? remoteAddress;
-  const [left = [], right = []] = remoteAddress
-    .split("::")
-    .map((half) => half.split(":").filter((group) => group !== ""));
-  const zeros = Array<string>(Math.max(8 - left.length - right.length, 0)).fill("0");
-  return [...left, ...zeros, ...right].slice(0, 4).join(":");
+  return /^::ffff:([\d.]+)$/i.exec(remoteAddress)?.[1] ?? remoteAddress;
 }

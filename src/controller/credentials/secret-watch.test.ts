@@ -85,8 +85,8 @@ function isOfSecrets({ path }: SeenRequest): boolean {
 }
 
 async function until(what: string, look: () => boolean): Promise<void> {
-  for (const end = Date.now() + 5_000; !look(); await sleep(2)) {
-    assert.ok(Date.now() < end, `${what} within 5 s`);
+  for (const end = Date.now() + 30_000; !look(); await sleep(2)) {
+    assert.ok(Date.now() < end, `${what} within 30 s`);
   }
 }
 
@@ -207,12 +207,12 @@ describe("SecretWatch", () => {
   test("watches no more than it may, of one namespace too, and fills places that become free", async () => {
     await using scene = await Scene.start({ maxSecrets: 3, maxPerNamespace: 2 });
     const { watch, server } = scene;
-    scene.addImage("greedy/a", ["one", "two", "three"]);
+    scene.addImage("greedy/a", ["one", "three", "two"]);
     scene.addImage("team/a", ["one"]);
     const reasons = (namespace: string, names: readonly string[]): string[] =>
       watch.problemsOf(namespace, names).map(({ reason }) => reason);
-    await until("greedy", () => reasons("greedy", ["one", "two"]).length === 2);
-    assert.deepEqual(reasons("greedy", ["one", "two", "three"]), [
+    await until("greedy", () => reasons("greedy", ["one", "three"]).length === 2);
+    assert.deepEqual(reasons("greedy", ["one", "three", "two"]), [
       "SecretNotFound",
       "SecretNotFound",
       "SecretsTooMany",

@@ -7,9 +7,6 @@ import type { JsonObject } from "#json/json.ts";
 import { agentAccount, agentClaims, anAgentToken } from "#test/agent-token.ts";
 import { refusalOf } from "./token-claims.ts";
 
-const nowMs = Date.parse("2026-01-01T12:00:00Z");
-const nowSeconds = nowMs / 1_000;
-
 /** What Kubernetes says of the pod, but for these. */
 function bound(more: JsonObject): JsonObject {
   const claims = agentClaims()["kubernetes.io"];
@@ -23,11 +20,11 @@ describe("refusalOf()", () => {
     "several audiences": { aud: ["vault", "coral"] },
     "an audience that is no list": { aud: "coral" },
     "an issuer that is no URL": { iss: "kubernetes" },
-    "one that ended a moment ago by our clock": { exp: nowSeconds - 300 },
+    "one that ended long ago by our clock": { exp: 1_000_000_000 },
   };
   for (const [what, claims] of Object.entries(possible)) {
     test(`has nothing against ${what}`, () => {
-      assert.equal(refusalOf(anAgentToken(claims), agentAccount, nowMs), undefined);
+      assert.equal(refusalOf(anAgentToken(claims), agentAccount), undefined);
     });
   }
 
@@ -36,9 +33,6 @@ describe("refusalOf()", () => {
     "no audience": [401, { aud: undefined }],
     "another audience": [401, { aud: ["https://kubernetes.default.svc"] }],
     "an audience that only begins so": [401, { aud: "coral-x" }],
-    "no end": [401, { exp: undefined }],
-    "an end that is no number": [401, { exp: "4000000000" }],
-    "an end long ago": [401, { exp: nowSeconds - 3_600 }],
     "no issuer": [401, { iss: "" }],
     "an issuer that means nothing": [401, { iss: "http://[" }],
     "a long issuer": [401, { iss: "x".repeat(2_000) }],
@@ -53,7 +47,7 @@ describe("refusalOf()", () => {
   };
   for (const [what, [status, claims]] of Object.entries(impossible)) {
     test(`refuses ${what} with ${status}`, () => {
-      assert.equal(refusalOf(anAgentToken(claims), agentAccount, nowMs)?.status, status);
+      assert.equal(refusalOf(anAgentToken(claims), agentAccount)?.status, status);
     });
   }
 
@@ -71,7 +65,7 @@ describe("refusalOf()", () => {
   };
   for (const [what, token] of Object.entries(malformed)) {
     test(`refuses ${what}`, () => {
-      assert.equal(refusalOf(token, agentAccount, nowMs)?.status, 401);
+      assert.equal(refusalOf(token, agentAccount)?.status, 401);
     });
   }
 
@@ -79,7 +73,7 @@ describe("refusalOf()", () => {
     fc.assert(
       fc.property(fc.dictionary(fc.string(), fc.jsonValue()), (claims) => {
         const encoded = Buffer.from(JSON.stringify(claims)).toString("base64url");
-        assert.equal(refusalOf(`${header}.${encoded}.x`, agentAccount, nowMs)?.status, 401);
+        assert.equal(refusalOf(`${header}.${encoded}.x`, agentAccount)?.status, 401);
       }),
     );
   });

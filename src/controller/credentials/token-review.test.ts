@@ -20,6 +20,7 @@ function aReview(user: JsonObject = {}, status: JsonObject = {}): JsonObject {
 }
 
 const address = "10.0.0.1";
+const isReplica = (from: string): boolean => from === "10.0.0.9";
 
 /** The header with a token of this signature. */
 function bearer(signature: string): string {
@@ -50,7 +51,7 @@ class Reviews {
 function aReviewer(): { reviews: Reviews; reviewer: TokenReviewer; clock: ManualClock } {
   const reviews = new Reviews();
   const clock = new ManualClock();
-  const reviewer = new TokenReviewer({ ...account, client: reviews.client, clock });
+  const reviewer = new TokenReviewer({ ...account, client: reviews.client, clock, isReplica });
   return { reviews, reviewer, clock };
 }
 
@@ -102,7 +103,7 @@ describe("TokenReviewer", () => {
     const reviews = new Reviews();
     let now = new Date("2026-01-01T12:00:00Z");
     const clock = { now: () => now, sleep: async () => {} };
-    const reviewer = new TokenReviewer({ ...account, client: reviews.client, clock });
+    const reviewer = new TokenReviewer({ ...account, client: reviews.client, clock, isReplica });
     await reviewer.identify(bearer("good-1"), address);
     now = new Date("2026-01-01T11:00:00Z");
     await reviewer.identify(bearer("good-1"), address);
@@ -163,6 +164,21 @@ describe("TokenReviewer", () => {
     assert.equal(reviews.tokens.length, 43);
     await clock.advance(1_000);
     assert.deepEqual(await reviewer.identify(bearer("good-3"), address), node);
+  });
+
+  test("what a replica passes on is not bounded as one agent's tokens are", async () => {
+    const { reviewer } = aReviewer();
+    for (let agent = 0; agent < 150; agent++) {
+      const caller = await reviewer.identify(bearer(`good-${agent}`), "::ffff:10.0.0.9");
+      assert.deepEqual(caller, { node: "node1" });
+    }
+  });
+
+  test("strangers hold back no new token from where a good one came", async () => {
+    const { reviewer } = aReviewer();
+    await reviewer.identify(bearer("good-1"), address);
+    for (let i = 0; i < 500; i++) await reviewer.identify(bearer(`bad-${i}`), `10.9.0.${i % 50}`);
+    assert.deepEqual(await reviewer.identify(bearer("good-2"), address), { node: "node1" });
   });
 
   // Junk took the reviews of agents that had just been given a new token.

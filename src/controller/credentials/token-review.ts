@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
 
-import type { Clock } from "#async/clock.ts";
 import type { KubeClient } from "#kube/client.ts";
 import { isJsonObject, type JsonObject } from "#json/json.ts";
-import { NewTokens } from "./new-tokens.ts";
+import { putBounded } from "./bounded-map.ts";
+import { NewTokens, type NewTokensOptions } from "./new-tokens.ts";
 import {
   refusalOf,
   refusals,
@@ -17,9 +17,8 @@ export type Caller =
   /** Coral's agent, on this node. */
   { readonly node: string } | TokenRefusal;
 
-export interface TokenReviewerOptions extends AgentAccount {
+export interface TokenReviewerOptions extends AgentAccount, NewTokensOptions {
   client: Pick<KubeClient, "request">;
-  clock: Clock;
 }
 
 /** A bound service account token has about 1 KiB. */
@@ -60,7 +59,7 @@ export class TokenReviewer {
 
   constructor(options: TokenReviewerOptions) {
     this.#options = options;
-    this.#newTokens = new NewTokens(options.clock);
+    this.#newTokens = new NewTokens(options);
   }
 
   /** Tells who has sent this `Authorization` header from an address. Never throws. */
@@ -78,26 +77,36 @@ export class TokenReviewer {
     if (verdict && leftMs > 0 && leftMs <= goodMs) return verdict.caller;
     const running = this.#reviews.get(key);
     if (running) return running;
-    const refused = refusalOf(token, this.#options, nowMs);
+    const refused = refusalOf(token, this.#options);
     if (refused) return refused;
     const isKnown = (this.#knownUntilMs.get(key) ?? 0) > nowMs;
     if (!isKnown && !this.#newTokens.tryTake(remoteAddress)) {
       return { status: 503, message: "too many new tokens, try again" };
     }
     // Whoever asks first may leave: the review has its own end.
-    const review = this.#review(token, key).finally(() => this.#reviews.delete(key));
+    const review = this.#review(token, { key, remoteAddress }).finally(() => {
+      this.#reviews.delete(key);
+    });
     this.#reviews.set(key, review);
     return review;
   }
 
-  async #review(token: string, key: string): Promise<Caller> {
+  async #review(
+    token: string,
+    { key, remoteAddress }: { key: string; remoteAddress: string },
+  ): Promise<Caller> {
     const caller = callerOf(await this.#ask(token), this.#options);
     if ("status" in caller && caller.status === 503) return caller;
     const nowMs = this.#nowMs();
     const isGood = "node" in caller;
-    put(this.#verdicts, key, { caller, untilMs: nowMs + (isGood ? goodMs : badMs) });
-    if (isGood) put(this.#knownUntilMs, key, nowMs + knownMs);
-    else this.#knownUntilMs.delete(key);
+    const verdict = { caller, untilMs: nowMs + (isGood ? goodMs : badMs) };
+    putBounded(this.#verdicts, key, { value: verdict, max: maxVerdicts });
+    if (isGood) {
+      putBounded(this.#knownUntilMs, key, { value: nowMs + knownMs, max: maxVerdicts });
+      this.#newTokens.welcome(remoteAddress);
+    } else {
+      this.#knownUntilMs.delete(key);
+    }
     return caller;
   }
 
@@ -145,13 +154,4 @@ export function callerOf(
   const [node, ...more]: unknown[] = Array.isArray(names) ? names : [];
   if (typeof node !== "string" || node === "" || more.length > 0) return refusals.unbound;
   return { node };
-}
-
-/** Puts an entry last, and forgets the oldest beyond the bound. */
-function put<T>(map: Map<string, T>, key: string, value: T): void {
-  map.delete(key);
-  map.set(key, value);
-  if (map.size <= maxVerdicts) return;
-  const [oldest = ""] = map.keys();
-  map.delete(oldest);
 }

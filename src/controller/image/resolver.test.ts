@@ -102,7 +102,14 @@ function aWorld(t: TestContext, ...images: Image[]): World {
 
 /** Lets everything happen that waits for no time to pass. */
 async function settle(): Promise<void> {
-  for (let turn = 0; turn < 20; turn++) await setImmediate();
+  for (let turn = 0; turn < 100; turn++) await setImmediate();
+}
+
+/** Waits for something that takes work, but no time of the clock. */
+async function until(what: string, look: () => boolean): Promise<void> {
+  for (const end = Date.now() + 30_000; !look(); await setImmediate()) {
+    assert.ok(Date.now() < end, `${what} within 30 s`);
+  }
 }
 
 describe("Resolver", () => {
@@ -128,14 +135,38 @@ describe("Resolver", () => {
 
   test("takes over what an earlier leader knew without asking", async (t) => {
     const image = anImage();
-    const { resolver, registry } = aWorld(t, image);
+    const { resolver, registry, clock } = aWorld(t, image);
     const digest = digestA ?? "";
-    const plan = { selector: [], priority: 0, images: [{ reference: debian, digest }] };
+    const sizes = ["linux/amd64", "linux/arm64"].map((platform) => ({ platform, sizeBytes: 10 }));
+    const plan = { selector: [], priority: 0, images: [{ reference: debian, digest, sizes }] };
     resolver.begin(image, plan, undefined);
 
-    assert.deepEqual(resolver.found(image, debian), { digest, sizes: [] });
+    assert.deepEqual(resolver.found(image, debian), { digest, sizes });
+    await clock.advance(intervalMs * 100);
     await settle();
     assert.deepEqual(registry.asked, []);
+  });
+
+  // What an earlier leader knew passed for all that there is to know: such nodes pulled unchecked.
+  test("reads the sizes for a platform that joined while nobody led, in an interval", async (t) => {
+    const image = anImage();
+    const { resolver, registry, clock } = aWorld(t, image);
+    const digest = digestA ?? "";
+    const sizes = [{ platform: "linux/amd64", sizeBytes: 10 }];
+    const plan = { selector: [], priority: 0, images: [{ reference: debian, digest, sizes }] };
+    resolver.begin(image, plan, undefined);
+    await settle();
+    assert.deepEqual(registry.asked, []);
+    await clock.advance(intervalMs);
+    await settle();
+
+    assert.deepEqual(resolver.found(image, debian)?.sizes, [
+      ...sizes,
+      { platform: "linux/arm64", sizeBytes: 11 },
+    ]);
+    await clock.advance(intervalMs * 100);
+    await settle();
+    assert.deepEqual(registry.asked, [`HEAD ${debian}`, `GET ${debian}`]);
   });
 
   test("follows a tag that moves, with HEAD alone while it does not", async (t) => {
@@ -260,10 +291,10 @@ describe("Resolver", () => {
     resolver.listed(image, repository, undefined);
     await setImmediate(); // It has had its first turn.
     resolver.begin(other, undefined, undefined);
-    while (!resolver.found(other, debian)) await setImmediate();
+    await until("the other one's", () => resolver.found(other, debian) !== undefined);
     assert.deepEqual(resolver.problemsOf(key).lists, [], "others wait until it has been given up");
 
-    while (resolver.problemsOf(key).lists.length === 0) await setImmediate();
+    await until("a problem", () => resolver.problemsOf(key).lists.length > 0);
     assert.equal(resolver.problemsOf(key).lists[0]?.reason, "FilterTooSlow");
   });
 

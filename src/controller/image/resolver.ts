@@ -102,11 +102,13 @@ export class Resolver {
     const lookups = isSame ? known : new ImageLookups(image, revision);
     this.#lookups.set(key, lookups);
     lookups.follow(image);
-    // Of a plan it is not known for which platforms it was made: of the same ones, as a rule.
-    const platforms = this.#options.platforms();
     for (const { reference, digest, sizes = [] } of isSame ? [] : (plan?.images ?? [])) {
       if (digest === undefined) continue;
-      lookups.images.set(reference, newImageLookup({ digest, sizes, platforms }));
+      // What it lacks may be of a platform that has joined since, or one that the image is not for.
+      const platforms = new Set(sizes.map(({ platform }) => platform));
+      const lookup = newImageLookup({ digest, sizes, platforms });
+      lookups.images.set(reference, lookup);
+      if (this.#lacksSizes(lookup)) this.#addLater(`${key} image ${reference}`);
     }
     if (lookups.revision === revision) return;
     lookups.revision = revision;
@@ -157,7 +159,7 @@ export class Resolver {
     }
     if (lookup.found && !lookup.isFollowed && lookups?.isMoving(reference)) {
       lookup.isFollowed = true;
-      this.#queue.addAfter(work, this.#options.random() * this.#options.intervalMs);
+      this.#addLater(work);
     }
     return lookup.found && { digest: lookup.found.digest, sizes: lookup.found.sizes };
   }
@@ -247,6 +249,11 @@ export class Resolver {
     // Nodes may have it for long, which is no reason to look again soon.
     if (known && known.digest !== found.digest) rememberSeen(lookup, known.digest, this.#nowMs());
     return found;
+  }
+
+  /** Looks some time within an interval, so that a new leader does not look at everything at once. */
+  #addLater(work: string): void {
+    this.#queue.addAfter(work, this.#options.random() * this.#options.intervalMs);
   }
 
   /** Whether sizes are to be read that are not being asked for anyway. */

@@ -49,13 +49,22 @@ describe("Liveness", () => {
 });
 
 describe("agentPodOf()", () => {
+  const metadata = { name: "p", labels: { "app.kubernetes.io/component": "agent" } };
+
+  test("is nothing for a pod of the controller", () => {
+    const labels = { "app.kubernetes.io/component": "controller" };
+    const pod = { metadata: { name: "p", labels }, spec: { nodeName: "n1" } };
+
+    assert.equal(agentPodOf(pod), undefined);
+  });
+
   test("is nothing before the pod has a node", () => {
-    assert.equal(agentPodOf({ metadata: { name: "p" } }), undefined);
+    assert.equal(agentPodOf({ metadata }), undefined);
   });
 
   test("is Ready by the pod's condition alone", () => {
     const conditions = [{ type: "Ready", status: "True" }];
-    const pod = { metadata: { name: "p" }, spec: { nodeName: "n1" }, status: { conditions } };
+    const pod = { metadata, spec: { nodeName: "n1" }, status: { conditions } };
 
     assert.deepEqual(agentPodOf(pod), { node: "n1", isReady: true });
     assert.deepEqual(agentPodOf({ ...pod, status: { phase: "Running" } }), {

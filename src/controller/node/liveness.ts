@@ -1,3 +1,4 @@
+import { componentOf } from "#controller/pods.ts";
 import type { Pod } from "#kube/types.ts";
 
 /** What liveness needs to know of an agent's pod. */
@@ -6,9 +7,10 @@ export interface AgentPod {
   readonly isReady: boolean;
 }
 
-/** Reads it from the pod; `undefined` while it has no node. */
-export function agentPodOf({ spec, status }: Pod): AgentPod | undefined {
-  if (spec?.nodeName === undefined) return undefined;
+/** Reads it from the pod; `undefined` while it has no node, and if it is no agent's. */
+export function agentPodOf(pod: Pod): AgentPod | undefined {
+  const { spec, status } = pod;
+  if (spec?.nodeName === undefined || componentOf(pod) !== "agent") return undefined;
   const isReady = status?.conditions?.some(
     ({ type, status: is }) => type === "Ready" && is === "True",
   );

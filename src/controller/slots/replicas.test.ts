@@ -94,6 +94,7 @@ class Scene implements AsyncDisposable {
       serviceAccount: "coral-agent",
       clock: systemClock,
       client: { request: reviewToken },
+      isReplica: () => false,
     });
     const election = { client, namespace, lease: "coral-controller", identity: name };
     const leader = stack.use(
