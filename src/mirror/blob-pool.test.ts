@@ -82,4 +82,23 @@ describe("BlobPool", () => {
     assert.deepEqual(await Promise.all(copies), ["copied", "skipped"]);
     assert.equal(registry.repository("a").asked("writeBlob").length, 1);
   });
+
+  test("does not hold a manifest's wrong size of a blob against those that have it right", async ({
+    signal,
+  }) => {
+    const { pool, request } = aScene(signal);
+    const source = aSource("source.test");
+    const right = request(source, "a");
+    const { descriptor } = right;
+    const wrong = { ...right, descriptor: { ...descriptor, sizeBytes: descriptor.sizeBytes + 1 } };
+    const [refused, provided] = await Promise.allSettled([
+      pool.provide(wrong),
+      pool.provide(right),
+    ]);
+
+    assert.equal(refused.status, "rejected");
+    assert.equal(provided.status === "fulfilled" && provided.value, "copied");
+    await assert.rejects(pool.provide({ ...wrong, target: { ...wrong.target, path: "b" } }));
+    assert.equal(await pool.provide(request(source, "b")), "mounted");
+  });
 });

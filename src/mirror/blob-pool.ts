@@ -11,6 +11,9 @@ import { SharedWork } from "./shared-work.ts";
 /** How many blobs a registry is asked for at the same time whether it has them. */
 const maxLookups = 16;
 
+/** A blob that is hardly there is sent rather than asked for, if it is no larger. */
+const maxUnaskedBytes = 256 * 1_024;
+
 /** A repository, and how its registry names it: `org/app`. */
 export interface TargetRepository {
   readonly repository: ContentTarget;
@@ -23,6 +26,8 @@ export interface BlobRequest {
   readonly descriptor: Descriptor;
   /** Caps the blobs in flight; of whoever shares it. */
   readonly slots: Semaphore;
+  /** Whether nothing is likely to be at the target. */
+  readonly isNew?: boolean;
   /** Ends the waiting. A transfer that has begun goes on: another tag may want the same blob. */
   readonly signal: AbortSignal;
   readonly onProgress: (sentBytes: number) => void;
@@ -55,13 +60,13 @@ export class BlobPool {
    *   target throw.
    */
   async provide(request: BlobRequest): Promise<BlobOutcome> {
-    const { descriptor, source, target, signal } = request;
-    const { digest } = descriptor;
-    const refused = this.#refused.get(`${source.name} ${digest}`);
+    const { target, signal } = request;
+    const { digest, sizeBytes } = request.descriptor;
+    const refused = this.#refused.get(contentKey(request));
     if (refused) throw refused;
     if (this.#isAt(digest, target.path)) return "skipped";
     let outcome: BlobOutcome = "skipped";
-    await this.#requests.do(`${target.path} ${digest}`, signal, async () => {
+    await this.#requests.do(`${target.path} ${digest} ${sizeBytes}`, signal, async () => {
       outcome = await this.#one(request, async () => {
         const how = await this.#bring(request);
         this.#remember(digest, target.path); // Before the next one looks.
@@ -106,17 +111,20 @@ export class BlobPool {
     return "copied";
   }
 
-  async #lookUp({ target, descriptor, signal }: BlobRequest): Promise<BlobOutcome | undefined> {
-    const { digest } = descriptor;
+  async #lookUp(request: BlobRequest): Promise<BlobOutcome | undefined> {
+    const { target, descriptor, isNew = false, signal } = request;
+    const { digest, sizeBytes } = descriptor;
     using _lookup = await this.#lookups.acquire({ signal });
     for (const home of this.#homes.get(digest) ?? []) {
       if (await target.repository.mountBlob(digest, home, { signal })) return "mounted";
       break; // A registry that does not mount from one does not mount from another.
     }
+    if (isNew && sizeBytes <= maxUnaskedBytes) return undefined;
     return (await target.repository.hasBlob(digest, { signal })) ? "skipped" : undefined;
   }
 
-  async #write({ source, target, descriptor, onProgress }: BlobRequest): Promise<void> {
+  async #write(request: BlobRequest): Promise<void> {
+    const { source, target, descriptor, onProgress } = request;
     const signal = this.#signal;
     try {
       await target.repository.writeBlob(
@@ -125,10 +133,13 @@ export class BlobPool {
         { signal, onProgress },
       );
     } catch (error) {
-      if (error instanceof WrongContentError) {
-        this.#refused.set(`${source.name} ${descriptor.digest}`, error);
-      }
+      if (error instanceof WrongContentError) this.#refused.set(contentKey(request), error);
       throw error;
     }
   }
+}
+
+/** What one manifest says of a blob, and may have wrong, another one may have right. */
+function contentKey({ source, descriptor: { digest, sizeBytes } }: BlobRequest): string {
+  return `${source.name} ${digest} ${sizeBytes}`;
 }

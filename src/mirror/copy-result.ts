@@ -67,7 +67,12 @@ export type BlobOutcome = "copied" | "mounted" | "skipped";
 /** Something cannot be copied as the source offers it. */
 export class CopyError extends Error {
   override readonly name = "CopyError";
-  readonly code: "NOT_FOUND" | "NO_PLATFORM" | "TOO_DEEP" | "TOO_MANY_REFERRERS";
+  readonly code:
+    | "NOT_FOUND"
+    | "NO_PLATFORM"
+    | "TOO_DEEP"
+    | "TOO_MANY_REFERRERS"
+    | "SIGNATURES_DIFFER";
   readonly retryable = false;
   readonly reason: string;
 

@@ -1,12 +1,7 @@
 import { Semaphore } from "#async/semaphore.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import type { ContentSource, Descriptor, ManifestContent, Named } from "#oci/content.ts";
-import {
-  isManifestType,
-  parseContent,
-  type ImageContent,
-  type IndexContent,
-} from "#oci/manifest.ts";
+import { isIndexType, parseContent, type ImageContent } from "#oci/manifest.ts";
 import { digestPattern, parseTag } from "#oci/reference.ts";
 import { hasPlatform, platformOfConfig } from "#remote/manifest.ts";
 import type { BlobPool, TargetRepository } from "./blob-pool.ts";
@@ -19,12 +14,17 @@ import {
   type TagResult,
 } from "./copy-result.ts";
 import { GraphCopy, type CopyScope } from "./graph-copy.ts";
+import { linksOf, type Links } from "./links.ts";
 import { filterIndex, isFilteredFrom, requirePlatform } from "./platforms.ts";
 import { ReferrerCopy } from "./referrer-copy.ts";
 import { readSmallBlob } from "./small-blob.ts";
+import { TargetTags } from "./target-tags.ts";
 
 /** How many blobs are in flight at the same time, where nobody says. */
 const defaultSlots = 4;
+
+/** How many blobs of one tag stand in line for slots. */
+const maxBlobsInLine = 8;
 
 export interface RepositoryCopyOptions {
   readonly source: ContentSource;
@@ -49,7 +49,7 @@ export interface RepositoryCopyOptions {
 /** What a tag names at the source, as it is to be at the target. */
 interface Wanted {
   readonly content: ManifestContent;
-  readonly parsed: IndexContent | ImageContent;
+  readonly links: Links;
   readonly digestDiffers: boolean;
 }
 
@@ -69,13 +69,16 @@ interface Wanted {
  */
 export class RepositoryCopy {
   readonly #options: RepositoryCopyOptions;
+  readonly #targetTags: TargetTags;
   readonly #graph: GraphCopy;
   readonly #referrers: ReferrerCopy;
 
   constructor(options: RepositoryCopyOptions) {
     const { source, target, blobs, slots = new Semaphore(defaultSlots), signal } = options;
     this.#options = options;
-    this.#graph = new GraphCopy({ source, target, blobs, slots });
+    this.#targetTags = new TargetTags(target.repository, { signal });
+    const isNew = (): boolean => this.#targetTags.isNew;
+    this.#graph = new GraphCopy({ source, target, blobs, slots, isNew });
     this.#referrers = new ReferrerCopy({
       source,
       target: target.repository,
@@ -117,7 +120,7 @@ export class RepositoryCopy {
     const named = there && (isDigest ? there : await source.find(tag, { signal }));
     if (there && !named) throw notFound(tag);
     const digestDiffers = there?.digest !== named?.digest;
-    if (there && named && (!digestDiffers || (await this.#isCurrent(there, named, platforms)))) {
+    if (there && named && (await this.#isCurrent(there, named, platforms))) {
       if (dryRun || !referrersDue)
         return { outcome: "unchanged", digest: there.digest, digestDiffers };
       const came = await this.#copyNewReferrers(tag, there, digestDiffers, tally);
@@ -135,21 +138,19 @@ export class RepositoryCopy {
 
   async #copyContent(tag: string, wanted: Wanted, tally: CopyTally): Promise<CopyOutcome> {
     const { referrers = true, signal } = this.#options;
-    const { content, parsed, digestDiffers } = wanted;
+    const { content, links, digestDiffers } = wanted;
     const { digest } = content;
     await using group = new TaskGroup(signal);
     const scope = this.#scope(group, tag, tally);
-    await this.#graph.copyContents(parsed, scope);
+    await this.#graph.copyContents(links, scope);
     if (referrers) await this.#referrers.copyAll(this.#manifestsOf(wanted), scope);
-    await this.#graph.put(digestPattern.test(tag) ? digest : tag, content, parsed, scope);
+    await this.#graph.put(digestPattern.test(tag) ? digest : tag, content, links, scope);
     return { outcome: "copied", digest, digestDiffers };
   }
 
   /** What refers to an index is not about one that was made of it, but is to the images in both. */
-  #manifestsOf({ content, parsed, digestDiffers }: Wanted): string[] {
-    const children = parsed.kind === "index" ? parsed.children : [];
-    const manifests = children.filter(({ mediaType }) => isManifestType(mediaType));
-    const below = manifests.flatMap(({ digest }) => this.#graph.manifestsBelow(digest));
+  #manifestsOf({ content, links, digestDiffers }: Wanted): string[] {
+    const below = links.manifests.flatMap((digest) => this.#graph.manifestsBelow(digest));
     return digestDiffers ? below : [content.digest, ...below];
   }
 
@@ -167,18 +168,22 @@ export class RepositoryCopy {
     if (!content) return false;
     await using group = new TaskGroup(signal);
     const scope = this.#scope(group, tag, tally);
-    const parsed = parseContent(content);
-    if (parsed.kind === "index") await this.#graph.copyContents(parsed, scope);
-    await this.#referrers.copyAll(this.#manifestsOf({ content, parsed, digestDiffers }), scope);
+    const links = linksOf(content);
+    if (isIndexType(content.mediaType)) await this.#graph.copyContents(links, scope);
+    await this.#referrers.copyAll(this.#manifestsOf({ content, links, digestDiffers }), scope);
     return tally.counts.manifestsCopied > 0;
   }
 
-  /** Whether the target has what the platforms filter would make of what the source has. */
+  /** Whether the target has what `platforms` makes of what the source has. They may be new, too. */
   async #isCurrent(there: Named, named: Named, platforms: readonly string[]): Promise<boolean> {
     const { target, signal } = this.#options;
-    if (platforms.length === 0) return false;
+    const isSame = there.digest === named.digest;
+    if (platforms.length === 0 || !isIndexType(there.mediaType)) return isSame;
     const content = await target.repository.manifest(there.digest, { signal });
-    return content !== undefined && isFilteredFrom(content, named.digest, platforms);
+    if (!content) return false;
+    return isSame
+      ? filterIndex(content, platforms).digest === content.digest
+      : isFilteredFrom(content, named.digest, platforms);
   }
 
   /** What the target has under another tag need not be read from the source. */
@@ -188,15 +193,15 @@ export class RepositoryCopy {
   }
 
   async #want(content: ManifestContent, platforms: readonly string[]): Promise<Wanted> {
+    if (platforms.length === 0) return { content, links: linksOf(content), digestDiffers: false };
     const parsed = parseContent(content);
-    if (platforms.length === 0) return { content, parsed, digestDiffers: false };
     if (parsed.kind === "image") {
       await this.#requirePlatform(parsed, platforms);
-      return { content, parsed, digestDiffers: false };
+      return { content, links: linksOf(content), digestDiffers: false };
     }
     const filtered = filterIndex(content, platforms);
     const digestDiffers = filtered.digest !== content.digest;
-    return { content: filtered, parsed: parseContent(filtered), digestDiffers };
+    return { content: filtered, links: linksOf(filtered), digestDiffers };
   }
 
   /** An image by itself says in its configuration what it is for; other artifacts are for all. */
@@ -212,6 +217,7 @@ export class RepositoryCopy {
     return {
       group,
       tally,
+      line: new Semaphore(maxBlobsInLine),
       onProgress: ({ digest, sizeBytes }: Descriptor, sentBytes) =>
         this.#emit({ kind: "blobProgress", ...names, digest, sentBytes, sizeBytes }),
       onBlob: ({ digest, sizeBytes }: Descriptor, how) =>

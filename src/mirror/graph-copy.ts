@@ -1,16 +1,10 @@
 import { Semaphore } from "#async/semaphore.ts";
-import type { TaskGroup } from "#async/task-group.ts";
+import { TaskGroup } from "#async/task-group.ts";
 import type { ContentSource, Descriptor, ManifestContent } from "#oci/content.ts";
-import {
-  isForeign,
-  isIndexType,
-  isManifestType,
-  parseContent,
-  type ImageContent,
-  type IndexContent,
-} from "#oci/manifest.ts";
+import { isIndexType } from "#oci/manifest.ts";
 import type { BlobPool, TargetRepository } from "./blob-pool.ts";
 import { CopyError, type BlobOutcome, type CopyTally } from "./copy-result.ts";
+import { linksOf, type Links } from "./links.ts";
 import { SharedWork } from "./shared-work.ts";
 
 /** An index in an index in an index is all that anybody makes. */
@@ -19,10 +13,15 @@ const maxDepth = 4;
 /** How many manifests of one repository are read or written at the same time. */
 const maxManifests = 8;
 
+/** How many manifests of one index are under way, and in memory, at the same time. */
+const maxChildren = 8;
+
 /** The part of a copy that belongs to one tag. */
 export interface CopyScope {
   readonly group: TaskGroup;
   readonly tally: CopyTally;
+  /** Caps the blobs that stand in line for slots, so that other tags get theirs in between. */
+  readonly line: Semaphore;
   readonly onProgress: (blob: Descriptor, sentBytes: number) => void;
   readonly onBlob: (blob: Descriptor, how: BlobOutcome) => void;
 }
@@ -33,6 +32,8 @@ export interface GraphCopyOptions {
   readonly blobs: BlobPool;
   /** Caps the blobs in flight. */
   readonly slots: Semaphore;
+  /** Whether nothing is likely to be at the target, so that asking costs more than it saves. */
+  readonly isNew: () => boolean;
 }
 
 /**
@@ -54,36 +55,33 @@ export class GraphCopy {
   }
 
   /** Copies what a manifest names, but not the manifest. */
-  async copyContents(
-    content: IndexContent | ImageContent,
-    scope: CopyScope,
-    depth = 0,
-  ): Promise<void> {
+  async copyContents({ blobs, manifests }: Links, scope: CopyScope, depth = 0): Promise<void> {
     if (depth > maxDepth) {
       throw new CopyError("TOO_DEEP", `it has indexes within indexes, more than ${maxDepth}`);
     }
-    const named =
-      content.kind === "index"
-        ? content.children
-        : [...(content.config ? [content.config] : []), ...content.layers];
-    await Promise.all(
-      unique(named).map((descriptor) =>
-        scope.group.run(() => this.#copyNamed(descriptor, scope, depth)),
-      ),
-    );
+    const { group } = scope;
+    const slots = new Semaphore(maxChildren);
+    const copyChild = async (digest: string): Promise<void> => {
+      using _slot = await slots.acquire(group);
+      await this.copyManifest(digest, scope, { depth: depth + 1 });
+    };
+    await Promise.all([
+      ...blobs.map((blob) => group.run(() => this.#copyBlob(blob, scope))),
+      ...manifests.map((digest) => group.run(() => copyChild(digest))),
+    ]);
   }
 
   /** Stores a manifest whose content is there, under its digest or a tag. */
   async put(
     tagOrDigest: string,
     content: ManifestContent,
-    parsed: IndexContent | ImageContent,
+    { manifests }: Links,
     { group: { signal }, tally }: CopyScope,
   ): Promise<void> {
     using _slot = await this.#slots.acquire({ signal });
     await this.#options.target.repository.putManifest(tagOrDigest, content, { signal });
     tally.addManifest();
-    this.#complete.set(content.digest, childrenOf(parsed));
+    this.#complete.set(content.digest, manifests);
   }
 
   /**
@@ -101,20 +99,23 @@ export class GraphCopy {
     let outcome: "copied" | "there" = "there";
     const { signal } = scope.group;
     await this.#shared.do(`${digest} ${subject ?? ""}`, signal, async () => {
-      const { content, isThere } = await this.#read(digest, scope);
+      // A group of its own: that it fails must not look as if this tag, of all that wait, was aborted.
+      await using group = new TaskGroup(signal);
+      const own = { ...scope, group };
+      const { content, isThere } = await this.#read(digest, own);
       if (!content) {
         // Images that are there are not read; nor are referrers that are gone.
         if (isThere) this.#complete.set(digest, []);
         else if (subject === undefined) throw missing(digest);
         return;
       }
-      const parsed = parseContent(content);
-      if (!isThere && subject !== undefined && parsed.subject?.digest !== subject) return;
-      await this.copyContents(parsed, scope, depth);
+      const links = linksOf(content);
+      if (!isThere && subject !== undefined && links.subject !== subject) return;
+      await this.copyContents(links, own, depth);
       if (isThere) {
-        this.#complete.set(digest, childrenOf(parsed));
+        this.#complete.set(digest, links.manifests);
       } else {
-        await this.put(digest, content, parsed, scope);
+        await this.put(digest, content, links, own);
         outcome = "copied";
       }
     });
@@ -128,21 +129,15 @@ export class GraphCopy {
     return [...found];
   }
 
-  async #copyNamed(descriptor: Descriptor, scope: CopyScope, depth: number): Promise<void> {
-    if (isManifestType(descriptor.mediaType)) {
-      await this.copyManifest(descriptor.digest, scope, { depth: depth + 1 });
-    } else if (!isForeign(descriptor)) {
-      await this.#copyBlob(descriptor, scope);
-    }
-  }
-
   async #copyBlob(descriptor: Descriptor, scope: CopyScope): Promise<void> {
-    const { source, target, blobs, slots } = this.#options;
+    const { source, target, blobs, slots, isNew } = this.#options;
+    using _place = await scope.line.acquire(scope.group);
     const how = await blobs.provide({
       source,
       target,
       descriptor,
       slots,
+      isNew: isNew(),
       signal: scope.group.signal,
       onProgress: (sentBytes) => scope.onProgress(descriptor, sentBytes),
     });
@@ -156,8 +151,8 @@ export class GraphCopy {
     { group: { signal } }: CopyScope,
   ): Promise<{ content?: ManifestContent | undefined; isThere: boolean }> {
     using _slot = await this.#slots.acquire({ signal });
-    const { source, target } = this.#options;
-    const there = await target.repository.find(digest, { signal });
+    const { source, target, isNew } = this.#options;
+    const there = isNew() ? undefined : await target.repository.find(digest, { signal });
     if (!there) return { content: await source.manifest(digest, { signal }), isThere: false };
     if (!isIndexType(there.mediaType)) return { isThere: true };
     return { content: await target.repository.manifest(digest, { signal }), isThere: true };
@@ -166,15 +161,4 @@ export class GraphCopy {
 
 function missing(digest: string): CopyError {
   return new CopyError("NOT_FOUND", `its index names "${digest}", which the source does not have`);
-}
-
-function childrenOf(content: IndexContent | ImageContent): string[] {
-  if (content.kind === "image") return [];
-  return content.children
-    .filter(({ mediaType }) => isManifestType(mediaType))
-    .map(({ digest }) => digest);
-}
-
-function unique(descriptors: readonly Descriptor[]): Descriptor[] {
-  return [...new Map(descriptors.map((each) => [each.digest, each])).values()];
 }

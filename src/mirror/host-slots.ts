@@ -16,9 +16,15 @@ export interface HostBounds {
 export const defaultBounds: HostBounds = {
   total: 64,
   perSource: 16,
-  perTarget: 32,
+  perTarget: 64,
   blobsPerSource: 8,
 };
+
+/** Which part of `total` and of `perTarget` one source's host may have, so that slow ones leave room. */
+const maxShare = 1 / 4;
+
+/** How far `total` and `perTarget` may be passed for sources' hosts that have nothing under way. */
+const maxExcess = 2;
 
 /** From which host to which one. Who calls it decides what is one host: perhaps host and login. */
 export interface Hosts {
@@ -26,8 +32,17 @@ export interface Hosts {
   readonly target: string;
 }
 
-interface Waiter extends Hosts {
+interface Waiter {
+  /** Whoever came first has the lowest. */
+  readonly number: number;
+  readonly signal: AbortSignal;
   readonly enter: () => void;
+  readonly giveUp: (reason: unknown) => void;
+}
+
+/** Those who wait for the same hosts, in the order they came. */
+interface Line extends Hosts {
+  readonly waiters: Set<Waiter>;
 }
 
 /**
@@ -35,13 +50,16 @@ interface Waiter extends Hosts {
  * a process.
  *
  * Waiters enter in the order they came, except that those whose host is busy let others pass: a registry
- * that is slow delays nobody but its own.
+ * that is slow delays nobody but its own. No source's host gets more than a quarter of what there is, and
+ * one that has nothing under way enters even where all is taken, up to twice the bounds.
  */
 export class HostSlots {
   readonly #bounds: HostBounds;
-  readonly #waiting: Waiter[] = [];
+  readonly #lines = new Map<string, Line>();
   readonly #busy = new Map<string, number>();
   readonly #blobs = new Map<string, Semaphore>();
+  readonly #watched = new WeakSet<AbortSignal>();
+  #lastNumber = 0;
 
   constructor(bounds: Partial<HostBounds> = {}) {
     this.#bounds = { ...defaultBounds, ...bounds };
@@ -59,48 +77,81 @@ export class HostSlots {
    *
    * @throws the signal's reason, if aborted while waiting.
    */
-  async acquire(
-    { source, target }: Hosts,
-    { signal }: { signal: AbortSignal },
-  ): Promise<Disposable> {
+  async acquire(hosts: Hosts, { signal }: { signal: AbortSignal }): Promise<Disposable> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter: Waiter = { source, target, enter: resolve };
-    const onAbort = (): void => {
-      const place = this.#waiting.indexOf(waiter);
-      if (place < 0) return; // It has just entered, and whoever has it will give it back.
-      this.#waiting.splice(place, 1);
-      reject(signal.reason);
-    };
-    this.#waiting.push(waiter);
-    signal.addEventListener("abort", onAbort, { once: true });
+    const number = ++this.#lastNumber;
+    this.#watch(signal);
+    this.#join(hosts, { number, signal, enter: resolve, giveUp: reject });
     this.#admit();
-    try {
-      await promise;
-    } finally {
-      signal.removeEventListener("abort", onAbort);
-    }
+    await promise;
     return {
       [Symbol.dispose]: () => {
-        this.#count(waiter, -1);
+        this.#count(hosts, -1);
         this.#admit();
       },
     };
   }
 
-  #admit(): void {
-    for (const waiter of this.#waiting.slice()) {
-      if (this.#busyAt("total") >= this.#bounds.total) return;
-      if (!this.#hasRoom(waiter)) continue;
-      this.#waiting.splice(this.#waiting.indexOf(waiter), 1);
-      this.#count(waiter, 1);
-      waiter.enter();
+  /** One listener for all who wait: to add one takes the longer the more a signal has. */
+  #watch(signal: AbortSignal): void {
+    if (this.#watched.has(signal)) return;
+    this.#watched.add(signal);
+    signal.addEventListener("abort", () => this.#turnAway(signal), { once: true });
+  }
+
+  #turnAway(signal: AbortSignal): void {
+    for (const line of this.#lines.values()) {
+      for (const waiter of line.waiters) {
+        if (waiter.signal !== signal) continue;
+        this.#leave(line, waiter);
+        waiter.giveUp(signal.reason);
+      }
     }
   }
 
+  #join({ source, target }: Hosts, waiter: Waiter): void {
+    const key = lineKey({ source, target });
+    const line = this.#lines.get(key) ?? { source, target, waiters: new Set() };
+    this.#lines.set(key, line);
+    line.waiters.add(waiter);
+  }
+
+  #leave(line: Line, waiter: Waiter): void {
+    line.waiters.delete(waiter);
+    if (line.waiters.size === 0) this.#lines.delete(lineKey(line));
+  }
+
+  #admit(): void {
+    for (;;) {
+      const next = this.#next();
+      if (!next) return;
+      this.#leave(next.line, next.waiter);
+      this.#count(next.line, 1);
+      next.waiter.enter();
+    }
+  }
+
+  /** Of those at the head of a line who may enter, the one who came first. */
+  #next(): { line: Line; waiter: Waiter } | undefined {
+    let next: { line: Line; waiter: Waiter } | undefined;
+    for (const line of this.#lines.values()) {
+      const [waiter] = line.waiters;
+      if (!waiter || (next && next.waiter.number < waiter.number)) continue;
+      if (this.#hasRoom(line)) next = { line, waiter };
+    }
+    return next;
+  }
+
   #hasRoom({ source, target }: Hosts): boolean {
-    const { perSource, perTarget } = this.#bounds;
-    return this.#busyAt(`from ${source}`) < perSource && this.#busyAt(`to ${target}`) < perTarget;
+    const { total, perSource, perTarget } = this.#bounds;
+    const ofSource = this.#busyAt(`from ${source}`);
+    const excess = ofSource === 0 ? maxExcess : 1;
+    return (
+      ofSource < Math.min(perSource, shareOf(perTarget), shareOf(total)) &&
+      this.#busyAt("total") < total * excess &&
+      this.#busyAt(`to ${target}`) < perTarget * excess
+    );
   }
 
   #busyAt(key: string): number {
@@ -114,4 +165,12 @@ export class HostSlots {
       else this.#busy.set(key, busy);
     }
   }
+}
+
+function lineKey({ source, target }: Hosts): string {
+  return `${source} ${target}`;
+}
+
+function shareOf(bound: number): number {
+  return Math.max(1, Math.floor(bound * maxShare));
 }

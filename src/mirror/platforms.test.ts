@@ -101,4 +101,19 @@ describe("filterIndex(), when a tag is copied", () => {
 
     assert.equal(target.tagged("chart"), chart.digest);
   });
+
+  test("leaves of a tag that was copied whole what is wanted now", async ({ signal }) => {
+    const { source, target, start } = aScene(signal);
+    const { index } = addPlatforms(source, "1");
+    await start().copyTag("1");
+    source.log.length = 0;
+    const filtered = await start({ platforms: ["linux/amd64"] }).copyTag("1");
+    assert.equal(filtered.outcome === "copied" && filtered.digestDiffers, true);
+    assert.notEqual(target.tagged("1"), index?.digest);
+
+    const again = await start({ platforms: ["linux/amd64"] }).copyTag("1");
+    assert.equal(again.outcome, "unchanged");
+    const whole = await start().copyTag("1");
+    assert.deepEqual([whole.outcome, target.tagged("1")], ["copied", index?.digest]);
+  });
 });

@@ -145,4 +145,107 @@ describe("ReferrerCopy", () => {
     assert.deepEqual(source.asked("referrers"), []);
     assert.equal((await target.referrers(image.digest, { signal })).length, 0);
   });
+
+  test("fails every tag of an image if what refers to its referrers did not come", async ({
+    signal,
+  }) => {
+    const { source, start } = aScene(signal);
+    const image = addImage(source, ["layer"], { tag: "1" });
+    source.addManifest(JSON.parse(source.textOf(image.digest)), { tag: "2" });
+    const sbom = addImage(source, ["sbom"], { subject: image });
+    addImage(source, ["signature of the sbom"], { subject: sbom });
+    source.fail("referrers", sbom.digest, new FakeError("UNREACHABLE", { retryable: true }));
+    const copy = start();
+    const outcomes = [await copy.copyTag("1"), await copy.copyTag("2")];
+
+    assert.deepEqual(
+      outcomes.map(({ outcome }) => outcome),
+      ["failed", "failed"],
+    );
+  });
+
+  test("stops at too many of them for every tag of an image", async ({ signal }) => {
+    const { source, start } = aScene(signal);
+    const children = ["a", "b"].map((layer) => addImage(source, [layer]));
+    const index = addIndex(
+      source,
+      "1",
+      children.map((descriptor) => ({ descriptor })),
+    );
+    source.addManifest(JSON.parse(source.textOf(index.digest)), { tag: "2" });
+    for (const subject of children) {
+      for (let each = 0; each < 501; each++) {
+        addImage(source, ["x"], { subject, artifactType: `test/${each}` });
+      }
+    }
+    const copy = start();
+    for (const result of [await copy.copyTag("1"), await copy.copyTag("2")]) {
+      assert.equal(result.outcome === "failed" && result.code, "TOO_MANY_REFERRERS");
+    }
+  });
+
+  test("asks once for those of an image that several tags name", async ({ signal }) => {
+    const { source, start } = aScene(signal);
+    const image = addImage(source, ["layer"], { tag: "1" });
+    source.addManifest(JSON.parse(source.textOf(image.digest)), { tag: "2" });
+    const tag = `${fallbackTag(image.digest)}.sig`;
+    addImage(source, ["signature"], { tag });
+    const copy = start();
+    await Promise.all(["1", "2"].map((each) => copy.copyTag(each)));
+
+    assert.deepEqual(source.asked("referrers"), [image.digest]);
+    assert.equal(source.asked("manifest").filter((name) => name === tag).length, 1);
+  });
+
+  test("adds to cosign's signatures at the target, and never takes one away", async ({
+    signal,
+  }) => {
+    const { source, target, start } = aScene(signal);
+    const image = addImage(source, ["layer"], { tag: "1" });
+    const tag = `${fallbackTag(image.digest)}.sig`;
+    addImage(source, ["a"], { tag });
+    await start().copyTag("1");
+    const more = addImage(source, ["a", "b"], { tag });
+    await start({ referrersDue: true }).copyTag("1");
+    assert.equal(target.tagged(tag), more.digest);
+
+    const own = addImage(target, ["a", "b", "own"], { tag });
+    const kept = await start({ referrersDue: true }).copyTag("1");
+    assert.deepEqual([kept.outcome, target.tagged(tag)], ["unchanged", own.digest]);
+
+    addImage(source, ["a", "b", "c"], { tag });
+    const failed = await start({ referrersDue: true }).copyTag("1");
+    assert.equal(failed.outcome === "failed" && failed.code, "SIGNATURES_DIFFER");
+    assert.equal(target.tagged(tag), own.digest);
+  });
+
+  test("stores nothing again that a list at the source names for no reason", async ({ signal }) => {
+    const source = new FakeRegistry("source.test", { hasReferrersApi: false }).repository(
+      "org/app",
+    );
+    const { target, start } = aScene(signal);
+    const image = addImage(source, ["layer"], { tag: "1" });
+    const other = addImage(source, ["other"], { tag: "2" });
+    addIndex(source, fallbackTag(image.digest), [{ descriptor: other }]);
+    const copy = start({ source });
+    await copy.copyTag("2");
+    await copy.copyTag("1");
+    target.log.length = 0;
+    await start({ source, referrersDue: true }).copyTag("1");
+
+    assert.deepEqual(target.asked("putManifest"), []);
+  });
+
+  test("asks for cosign's tags by name where the list of tags does not end", async ({ signal }) => {
+    const { source, target, start } = aScene(signal);
+    const image = addImage(source, ["layer"], { tag: "1" });
+    const tag = `${fallbackTag(image.digest)}.sig`;
+    addImage(source, ["signature"], { tag });
+    source.tags = async function* () {
+      for (;;) yield `sha256-${"a".repeat(64)}.sig`;
+    };
+    await start().copyTag("1");
+
+    assert.equal(target.tagged(tag), source.tagged(tag));
+  });
 });

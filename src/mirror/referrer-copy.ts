@@ -1,8 +1,12 @@
 import { Semaphore } from "#async/semaphore.ts";
+import { TaskGroup } from "#async/task-group.ts";
 import type { ContentSource, ContentTarget, Descriptor } from "#oci/content.ts";
-import { fallbackTag, isManifestType, parseContent } from "#oci/manifest.ts";
+import { isManifestType } from "#oci/manifest.ts";
+import { compareSignatures, cosignTagPattern, cosignTagsOf, maxTags } from "./attached-tags.ts";
 import { CopyError } from "./copy-result.ts";
 import type { CopyScope, GraphCopy } from "./graph-copy.ts";
+import { linksOf } from "./links.ts";
+import { SharedWork } from "./shared-work.ts";
 
 /** Signatures of signatures are about as far as anybody goes. */
 const maxLevels = 4;
@@ -12,12 +16,6 @@ const maxReferrers = 1_000;
 
 /** How many lists of referrers are asked for at the same time. */
 const maxLists = 4;
-
-/** How cosign names what belongs to a manifest where there is no referrers API. */
-const cosignSuffixes = [".sig", ".att", ".sbom"];
-
-/** Tags that belong to a manifest: cosign's, and the referrers' fallback (distribution-spec). */
-export const attachedTagPattern = /^sha(?:256|512)-[0-9a-f]{64}(?:\.[a-z]+)?$/;
 
 export interface ReferrerCopyOptions {
   readonly source: ContentSource;
@@ -30,8 +28,9 @@ export interface ReferrerCopyOptions {
 /** Copies what refers to manifests into one repository: signatures, attestations, lists of content. */
 export class ReferrerCopy {
   readonly #options: ReferrerCopyOptions;
-  /** Manifests whose referrers are copied in this run. */
-  readonly #done = new Set<string>();
+  /** Manifests whose referrers are copied in this run, and which these are. */
+  readonly #done = new Map<string, readonly string[]>();
+  readonly #shared = new SharedWork();
   readonly #slots = new Semaphore(maxLists);
   #attachedTags: Promise<ReadonlySet<string> | undefined> | undefined;
 
@@ -56,28 +55,37 @@ export class ReferrerCopy {
     }
   }
 
-  /** @returns the manifests that came, for what refers to them. */
-  async #copyReferrersOf(digest: string, scope: CopyScope): Promise<string[]> {
-    if (this.#done.has(digest)) return [];
-    const { graph } = this.#options;
-    await this.#copyCosignTags(digest, scope);
+  /** @returns the manifests that refer to it, and those below them, for what refers to these. */
+  async #copyReferrersOf(digest: string, scope: CopyScope): Promise<readonly string[]> {
+    const { signal } = scope.group;
+    if (!this.#done.has(digest)) {
+      await this.#shared.do(digest, signal, async () => {
+        await using group = new TaskGroup(signal);
+        const own = { ...scope, group };
+        await this.#copyCosignTags(digest, own);
+        const found = await this.#copyListed(digest, own);
+        const below = found.flatMap((referrer) => this.#options.graph.manifestsBelow(referrer));
+        this.#done.set(digest, below);
+      });
+    }
+    return this.#done.get(digest) ?? [];
+  }
+
+  /** @returns those that the target has now. */
+  async #copyListed(digest: string, scope: CopyScope): Promise<string[]> {
     const listed = await this.#list(digest, scope);
     requireFew(listed.length);
-    const found: string[] = [];
-    const unsure: string[] = [];
-    await Promise.all(
-      listed.map(({ mediaType, digest: referrer }) =>
-        scope.group.run(async () => {
-          if (!isManifestType(mediaType)) return;
-          const outcome = await graph.copyManifest(referrer, scope, { subject: digest });
-          if (outcome !== "absent") found.push(referrer);
-          if (outcome === "there") unsure.push(referrer);
-        }),
-      ),
-    );
-    if (unsure.length > 0) await this.#requireListed(digest, unsure, scope);
-    this.#done.add(digest);
-    return found.flatMap((referrer) => graph.manifestsBelow(referrer));
+    const came: string[] = [];
+    const there: string[] = [];
+    const copyOne = async ({ mediaType, digest: referrer }: Descriptor): Promise<void> => {
+      if (!isManifestType(mediaType)) return;
+      const outcome = await this.#options.graph.copyManifest(referrer, scope, { subject: digest });
+      if (outcome === "copied") came.push(referrer);
+      if (outcome === "there") there.push(referrer);
+    };
+    await Promise.all(listed.map((each) => scope.group.run(() => copyOne(each))));
+    if (there.length === 0) return came;
+    return [...came, ...(await this.#requireListed(digest, there, scope))];
   }
 
   async #list(digest: string, { group: { signal } }: CopyScope): Promise<readonly Descriptor[]> {
@@ -88,31 +96,36 @@ export class ReferrerCopy {
   /**
    * Sees to it that the target tells of referrers that it has. Who wrote them may have been killed before
    * they were listed (distribution-spec, "Unavailable Referrers API"); storing them again does that.
+   *
+   * @returns those that do refer to it: a list at the source may name anything.
    */
   async #requireListed(
     digest: string,
     referrers: readonly string[],
     { group: { signal } }: CopyScope,
-  ): Promise<void> {
+  ): Promise<string[]> {
     const { target } = this.#options;
     const listed = new Set((await target.referrers(digest, { signal })).map((each) => each.digest));
+    const found = referrers.filter((referrer) => listed.has(referrer));
     for (const referrer of referrers) {
       if (listed.has(referrer)) continue;
       const content = await target.manifest(referrer, { signal });
-      if (content) await target.putManifest(referrer, content, { signal });
+      if (!content || linksOf(content).subject !== digest) continue;
+      await target.putManifest(referrer, content, { signal });
+      found.push(referrer);
     }
+    return found;
   }
 
   async #copyCosignTags(digest: string, scope: CopyScope): Promise<void> {
     const attached = await this.#listAttachedTags();
-    for (const suffix of cosignSuffixes) {
-      const tag = fallbackTag(digest) + suffix;
-      if (!attached || attached.has(tag)) await this.#copyTag(tag, scope);
+    for (const tag of cosignTagsOf(digest)) {
+      if (!attached || attached.has(tag)) await this.#copyCosignTag(tag, scope);
     }
   }
 
-  /** Copies a tag that may have moved: cosign adds signatures to the one that is there. */
-  async #copyTag(tag: string, scope: CopyScope): Promise<void> {
+  /** Copies a tag that may have moved: cosign adds signatures to those that are there. */
+  async #copyCosignTag(tag: string, scope: CopyScope): Promise<void> {
     const { source, target, graph } = this.#options;
     const { signal } = scope.group;
     const wanted = await source.find(tag, { signal });
@@ -121,12 +134,16 @@ export class ReferrerCopy {
     if (there?.digest === wanted.digest) return;
     const content = await source.manifest(tag, { signal });
     if (!content) return;
-    const parsed = parseContent(content);
-    await graph.copyContents(parsed, scope);
-    await graph.put(tag, content, parsed, scope);
+    const old = there && (await target.manifest(there.digest, { signal }));
+    const fate = old ? compareSignatures(content, old) : "replace";
+    if (fate === "keep") return;
+    if (fate === "conflict") throw signaturesDiffer(tag);
+    const links = linksOf(content);
+    await graph.copyContents(links, scope);
+    await graph.put(tag, content, links, scope);
   }
 
-  /** Lists the source's tags once, rather than to ask for three tags of each manifest. */
+  /** Lists the source's tags once, rather than to ask for three tags of each manifest; unless it cannot. */
   async #listAttachedTags(): Promise<ReadonlySet<string> | undefined> {
     this.#attachedTags ??= this.#readAttachedTags();
     return this.#attachedTags;
@@ -135,9 +152,11 @@ export class ReferrerCopy {
   async #readAttachedTags(): Promise<ReadonlySet<string> | undefined> {
     const { source, signal } = this.#options;
     const found = new Set<string>();
+    let count = 0;
     try {
       for await (const tag of source.tags({ signal })) {
-        if (attachedTagPattern.test(tag)) found.add(tag);
+        if (++count > maxTags) return undefined;
+        if (cosignTagPattern.test(tag)) found.add(tag);
       }
       return found;
     } catch (error) {
@@ -151,6 +170,11 @@ export class ReferrerCopy {
 function requireFew(found: number): void {
   if (found <= maxReferrers) return;
   throw new CopyError("TOO_MANY_REFERRERS", `more than ${maxReferrers} others refer to it`);
+}
+
+function signaturesDiffer(tag: string): CopyError {
+  const reason = `the target has signatures in "${tag}" that the source has not, and lacks some of the source's`;
+  return new CopyError("SIGNATURES_DIFFER", reason);
 }
 
 function isRetryable(error: unknown): boolean {

@@ -115,27 +115,3 @@ describe("runMirror()", () => {
     assert.deepEqual([result.planned, result.unchanged, result.copied], [1, 1, 0]);
   });
 });
-
-describe("HostSlots", () => {
-  test("lets others pass whoever waits for a busy host, and keeps the order otherwise", async ({
-    signal,
-  }) => {
-    const slots = new HostSlots({ total: 3, perSource: 1, perTarget: 3 });
-    const entered: string[] = [];
-    const enter = async (name: string, source: string): Promise<Disposable> => {
-      const slot = await slots.acquire({ source, target }, { signal });
-      entered.push(name);
-      return slot;
-    };
-    const first = await enter("a1", "a");
-    const waiting = [enter("a2", "a"), enter("a3", "a"), enter("b1", "b")];
-    await waiting[2];
-    assert.deepEqual(entered, ["a1", "b1"]);
-    first[Symbol.dispose]();
-    const second = await waiting[0];
-    second?.[Symbol.dispose]();
-    await waiting[1];
-
-    assert.deepEqual(entered, ["a1", "b1", "a2", "a3"]);
-  });
-});

@@ -93,7 +93,10 @@ async function copyRepository(
   let references: readonly string[];
   try {
     using _slot = await slots.acquire(hosts, { signal });
-    references = await selectReferences(selection, () => source.tags({ signal }), { signal });
+    references = await selectReferences(selection, () => source.tags({ signal }), {
+      signal,
+      find: (tag, find) => source.find(tag, find),
+    });
   } catch (error) {
     signal.throwIfAborted();
     return { ...names, tags: [], failure: outcomeOf(error) };

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
+import type { Named } from "#oci/content.ts";
+import { mediaTypes } from "#oci/manifest.ts";
 import { SelectionError, selectReferences, type TagSelection } from "./selection.ts";
 
 const digest = `sha256:${"a".repeat(64)}`;
@@ -14,6 +16,10 @@ async function select(
     yield* tags;
   }
   return selectReferences(selection, list, { signal });
+}
+
+async function* endlessTags(): AsyncGenerator<string> {
+  for (;;) yield `sha256-${"a".repeat(64)}.sig`;
 }
 
 describe("selectReferences()", () => {
@@ -38,11 +44,45 @@ describe("selectReferences()", () => {
     ]);
   });
 
-  test("leaves out tags that belong to other manifests, and what is no tag", async ({ signal }) => {
-    const hex = "a".repeat(64);
-    const tags = [`sha256-${hex}`, `sha256-${hex}.sig`, "../1", "sha256-1", "1"];
+  test("leaves out cosign's tags, and what is no tag, but none that only looks like them", async ({
+    signal,
+  }) => {
+    const attached = `sha256-${"a".repeat(64)}`;
+    const tags = [`${attached}.sig`, `${attached}.vex`, "../1", "sha256-1", "1"];
 
-    assert.deepEqual(await select({ listSelection: "all" }, tags, signal), ["sha256-1", "1"]);
+    assert.deepEqual(await select({ listSelection: "all" }, tags, signal), [
+      `${attached}.vex`,
+      "sha256-1",
+      "1",
+    ]);
+  });
+
+  test("looks whether a tag that is named like a list of referrers is one", async ({ signal }) => {
+    const [list, image, old] = ["a", "b", "c"].map((hex) => `sha256-${hex.repeat(64)}`);
+    const asked: string[] = [];
+    const find = async (tag: string): Promise<Named> => {
+      asked.push(tag);
+      const mediaType = tag === list ? mediaTypes.ociIndex : mediaTypes.ociImage;
+      return { mediaType, digest };
+    };
+    async function* listTags(): AsyncGenerator<string> {
+      yield* [list, image, old, "1"].filter((tag) => tag !== undefined);
+    }
+    const filter = { exclude: [old ?? ""], newest: 2 };
+    const selection: TagSelection = { listSelection: "all", filter };
+    const found = await selectReferences(selection, listTags, { signal, find });
+
+    assert.deepEqual(found.sort(), ["1", image]);
+    assert.deepEqual(asked.sort(), [list, image]);
+  });
+
+  test("ends a list of tags that does not end, even if it takes none of them", async ({
+    signal,
+  }) => {
+    await assert.rejects(
+      selectReferences({ listSelection: "all" }, endlessTags, { signal }),
+      (error) => error instanceof SelectionError && error.code === "TOO_MANY_TAGS",
+    );
   });
 
   test("refuses a filter that makes no sense, rather than to take nothing", async ({ signal }) => {

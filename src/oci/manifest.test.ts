@@ -16,6 +16,7 @@ import {
 
 const digest = `sha256:${"a".repeat(64)}`;
 const config = { mediaType: "application/vnd.oci.image.config.v1+json", digest, size: 2 };
+const child = { mediaType: mediaTypes.ociImage, digest, size: 3 };
 const layer = { mediaType: "application/vnd.oci.image.layer.v1.tar+gzip", digest, size: 5 };
 
 function aManifest(value: unknown, mediaType: string = mediaTypes.ociImage): ManifestContent {
@@ -46,7 +47,6 @@ describe("parseContent()", () => {
 
   test("reads an index with its platforms", () => {
     const platform = { os: "linux", architecture: "arm64", variant: "v8" };
-    const child = { mediaType: mediaTypes.ociImage, digest, size: 3 };
     const value = { manifests: [{ ...child, platform }, child] };
     const content = parseContent(aManifest(value, mediaTypes.ociIndex));
 
@@ -95,6 +95,11 @@ describe("parseContent()", () => {
       mediaTypes.ociIndex,
       /more than 4096/,
     ],
+    "an index of more bytes than there is room for": [
+      { manifests: Array.from({ length: 17 }, () => ({ ...child, size: 4 << 20 })) },
+      mediaTypes.ociIndex,
+      /manifests of more than 67108864 bytes/,
+    ],
     "a digest that leads elsewhere": [
       { config: { ...config, digest: "sha256:../../etc/passwd" }, layers: [] },
       mediaTypes.ociImage,
@@ -142,7 +147,7 @@ describe("parseContent()", () => {
 });
 
 describe("isForeign()", () => {
-  test("knows foreign layers by their type and by their urls", () => {
+  test("knows foreign layers by their type alone", () => {
     const types = {
       "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": true,
       "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": true,
@@ -152,7 +157,7 @@ describe("isForeign()", () => {
       assert.equal(isForeign({ mediaType, digest, sizeBytes: 1 }), expected);
     }
     const urls = ["https://go.microsoft.com/x"];
-    assert.equal(isForeign({ mediaType: layer.mediaType, digest, sizeBytes: 1, urls }), true);
+    assert.equal(isForeign({ mediaType: layer.mediaType, digest, sizeBytes: 1, urls }), false);
   });
 });
 

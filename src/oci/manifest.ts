@@ -33,6 +33,9 @@ const maxLayers = 1_024;
 /** Enough for the referrers of one image, of which an index tells where a registry does not. */
 const maxChildren = 4_096;
 
+/** The most bytes of all manifests that one index names. */
+const maxTotalBytes = 64 * 1_024 * 1_024;
+
 /** Names other manifests: the platforms of an image, or what else is kept together. */
 export interface IndexContent {
   readonly kind: "index";
@@ -94,8 +97,8 @@ const foreignPattern =
   /^application\/vnd\.(?:docker\.image\.rootfs\.foreign|oci\.image\.layer\.nondistributable)\./;
 
 /** Whether a layer is to be fetched from where its maker says, and is in no other registry. */
-export function isForeign({ mediaType, urls = [] }: Descriptor): boolean {
-  return foreignPattern.test(mediaType) || urls.length > 0;
+export function isForeign({ mediaType }: Descriptor): boolean {
+  return foreignPattern.test(mediaType);
 }
 
 /**
@@ -150,6 +153,9 @@ function parseFields(value: JsonObject, mediaType: string): IndexContent | Image
 function parseIndex(value: JsonObject): IndexContent | string {
   const children = parseList(value["manifests"], maxChildren);
   if (typeof children === "string") return children;
+  const manifests = children.filter(({ mediaType }) => isManifestType(mediaType));
+  const totalBytes = manifests.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  if (totalBytes > maxTotalBytes) return `names manifests of more than ${maxTotalBytes} bytes`;
   const common = parseCommon(value);
   return typeof common === "string" ? common : { kind: "index", children, ...common };
 }
