@@ -1,11 +1,12 @@
 import { isAbort } from "#async/abort.ts";
 import { agent } from "./agent.ts";
 import { hostile } from "./hostile.ts";
+import { mirror } from "./mirror.ts";
 import { prefetch } from "./prefetch.ts";
 import { formatResult, isMet, type Bench } from "./result.ts";
 import { scale } from "./scale.ts";
 
-const benches: Readonly<Record<string, Bench>> = { agent, hostile, prefetch, scale };
+const benches: Readonly<Record<string, Bench>> = { agent, hostile, mirror, prefetch, scale };
 
 const [, , name = "", ...args] = process.argv;
 const bench = benches[name];
