@@ -11,10 +11,7 @@ export function absentRepository(name: string): ContentTarget {
     manifest: async () => undefined,
     async *tags() {},
     referrers: async () => [],
-    // eslint-disable-next-line require-yield
-    async *blob() {
-      await refuse();
-    },
+    blob: () => ({ [Symbol.asyncIterator]: () => ({ next: refuse }) }),
     hasBlob: async () => false,
     mountBlob: async () => false,
     writeBlob: refuse,

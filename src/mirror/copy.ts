@@ -115,7 +115,7 @@ export class RepositoryCopy {
     const isDigest = digestPattern.test(tag);
     if (!isDigest) parseTag(tag);
     const platforms = isDigest ? [] : (this.#options.platforms ?? []);
-    const there = await target.repository.find(tag, { signal });
+    const there = await (isDigest ? target.repository : this.#targetTags).find(tag, { signal });
     // A tag that is not there is read at once: asking first would be a request for nothing.
     const named = there && (isDigest ? there : await source.find(tag, { signal }));
     if (there && !named) throw notFound(tag);

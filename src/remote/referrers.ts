@@ -4,11 +4,6 @@ import { mediaTypeOf, parseDescriptor, platformOf } from "./manifest.ts";
 
 const ociIndex = "application/vnd.oci.image.index.v1+json";
 
-/** The tag under which registries without the API keep what refers to a manifest (distribution-spec). */
-export function fallbackTag(digest: string): string {
-  return digest.replace(":", "-").slice(0, 128);
-}
-
 /** Parses an index of referrers; `undefined` if it is none. What has no digest is left out. */
 export function parseReferrers(
   body: Buffer,

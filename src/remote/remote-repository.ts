@@ -7,13 +7,14 @@ import type {
   ManifestContent,
   Named,
 } from "#oci/content.ts";
+import { fallbackTag } from "#oci/manifest.ts";
 import { digestPattern, parseDigest, parseTag, type Repository } from "#oci/reference.ts";
 import { downloadBlob } from "./blob-download.ts";
 import { isThere, locationOf, uploadBlob } from "./blob-upload.ts";
 import { acceptAllManifests, isAnyManifestType, mediaTypeOf } from "./manifest.ts";
 import { isAbsent, readManifest, unlessAbsent } from "./manifest-read.ts";
 import { readPages, type PagesOptions } from "./pages.ts";
-import { addReferrer, fallbackTag, parseReferrers, subjectOf } from "./referrers.ts";
+import { addReferrer, parseReferrers, subjectOf } from "./referrers.ts";
 import { askReferrers } from "./referrers-api.ts";
 import type { RegistryCall } from "./registry-call.ts";
 import { RegistryError } from "./registry-error.ts";
