@@ -99,7 +99,7 @@ async function staticImage(
 }
 
 /**
- * Makes an image equal to the large one that shares no layer with it: no node has any of it yet.
+ * Makes an image equal to the large one that shares no layer with it: no node has a part of it.
  *
  * @returns the folder of its OCI image layout.
  */

@@ -100,7 +100,7 @@ describe("a pull with logins", () => {
     assert.deepEqual(runtime.users, ["first"]);
   });
 
-  test("asks for none if no plan has any, and pulls without if there is none", async (t) => {
+  test("asks for no logins if no plan has them, and pulls without if there are none", async (t) => {
     const asked: string[] = [];
     const none = {
       async loginsFor(reference: string) {

@@ -188,7 +188,7 @@ describe("a tag that names something else by now", () => {
     assert.deepEqual(pulled.since, later(3));
   });
 
-  test("lets a pull of it fail as any other does", () => {
+  test("lets a pull of it fail like every other", () => {
     let image = foundAt(available, held, later(1), followed);
     image = failed(image, notFound, later(2), longest);
     assert.equal(foundAt(image, held, later(3), followed), image);
