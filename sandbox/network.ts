@@ -6,6 +6,12 @@ import { controlPlaneAddress, serviceCidr, type Layout, type NodeLayout } from "
 type Scope = { signal: AbortSignal };
 
 /**
+ * The bridge's own hardware address, locally administered. Without one a bridge takes the lowest of
+ * its ports': it would change as nodes come and go, and what nodes send to the old one is lost.
+ */
+const bridgeAddress = "02:00:0a:f0:00:01";
+
+/**
  * Makes the control plane's network namespace: one bridge, on which every node gets a port.
  *
  * The default route points at the bridge itself, so a packet to any address outside dies inside:
@@ -18,7 +24,7 @@ export async function createNetwork(layout: Layout, { signal }: Scope): Promise<
     namespace,
     [
       "link set lo up",
-      "link add coral0 type bridge",
+      `link add coral0 address ${bridgeAddress} type bridge`,
       "link set coral0 up",
       `addr add ${controlPlaneAddress}/24 dev coral0`,
       `route add ${serviceCidr} dev coral0`,

@@ -151,6 +151,20 @@ describe("Sandbox", { timeout: 20 * 60_000 }, () => {
     );
   });
 
+  test("has a bridge whose address no node gives it, so that none takes it away", async ({
+    signal,
+  }) => {
+    const { stdout } = await sandbox.exec(["ip", "-j", "link", "show"], { signal });
+    const links: unknown = JSON.parse(stdout);
+    assert.ok(Array.isArray(links));
+    const addressOf = new Map(links.map(({ ifname, address }) => [ifname, address]));
+    const bridge = addressOf.get("coral0");
+    addressOf.delete("coral0");
+
+    assert.match(String(bridge), /^[0-9a-f:]{17}$/);
+    assert.ok(![...addressOf.values()].includes(bridge), `a port of the bridge has ${bridge} too`);
+  });
+
   test("serves an image for two platforms", async ({ signal }) => {
     const manifest = await registryGet(sandbox, "/v2/library/multi/manifests/1", signal);
     const index: unknown = JSON.parse(manifest.body);
