@@ -38,7 +38,10 @@ export class NamedRepository implements ContentTarget {
     }
   }
 
-  referrers(digest: string, options: ContentOptions): Promise<readonly Descriptor[]> {
+  referrers(
+    digest: string,
+    options: ContentOptions & { readonly tags?: ReadonlySet<string> | undefined },
+  ): Promise<readonly Descriptor[]> {
     return this.#tell(this.#repository.referrers(digest, options));
   }
 

@@ -41,6 +41,24 @@ describe("ReferrerCopy", () => {
     });
   }
 
+  test("brings those that a source without the API lists under fallback tags", async ({
+    signal,
+  }) => {
+    const registry = new FakeRegistry("source.test", { hasReferrersApi: false });
+    const source = registry.repository("org/app");
+    const { target, start } = aScene(signal);
+    const image = addImage(source, ["layer"], { tag: "1" });
+    const sbom = addImage(source, ["sbom"], { subject: image });
+    addIndex(source, fallbackTag(image.digest), [{ descriptor: sbom }]);
+    await start({ source }).copyTag("1");
+
+    const found = await target.referrers(image.digest, { signal });
+    assert.deepEqual(
+      found.map(({ digest }) => digest),
+      [sbom.digest],
+    );
+  });
+
   test("brings what cosign keeps in tags", async ({ signal }) => {
     const { source, target, start } = aScene(signal);
     const image = addImage(source, ["layer"], { tag: "1" });

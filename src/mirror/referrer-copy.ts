@@ -2,7 +2,13 @@ import { Semaphore } from "#async/semaphore.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import type { ContentSource, ContentTarget, Descriptor } from "#oci/content.ts";
 import { isManifestType } from "#oci/manifest.ts";
-import { compareSignatures, cosignTagPattern, cosignTagsOf, maxTags } from "./attached-tags.ts";
+import {
+  compareSignatures,
+  cosignTagPattern,
+  cosignTagsOf,
+  fallbackTagPattern,
+  maxTags,
+} from "./attached-tags.ts";
 import { CopyError } from "./copy-result.ts";
 import type { CopyScope, GraphCopy } from "./graph-copy.ts";
 import { linksOf } from "./links.ts";
@@ -90,7 +96,10 @@ export class ReferrerCopy {
 
   async #list(digest: string, { group: { signal } }: CopyScope): Promise<readonly Descriptor[]> {
     using _slot = await this.#slots.acquire({ signal });
-    return await this.#options.source.referrers(digest, { signal });
+    return await this.#options.source.referrers(digest, {
+      signal,
+      tags: await this.#listAttachedTags(),
+    });
   }
 
   /**
@@ -156,7 +165,7 @@ export class ReferrerCopy {
     try {
       for await (const tag of source.tags({ signal })) {
         if (++count > maxTags) return undefined;
-        if (cosignTagPattern.test(tag)) found.add(tag);
+        if (cosignTagPattern.test(tag) || fallbackTagPattern.test(tag)) found.add(tag);
       }
       return found;
     } catch (error) {

@@ -46,8 +46,13 @@ export interface ContentSource {
   /**
    * Lists what refers to a manifest by its `subject`: by the registry's API where it has one, else as
    * the fallback tag `sha256-<hex>` says.
+   *
+   * @param options - `tags` are those that attach something, if they are known: no other is asked for.
    */
-  referrers(digest: string, options: ContentOptions): Promise<readonly Descriptor[]>;
+  referrers(
+    digest: string,
+    options: ContentOptions & { readonly tags?: ReadonlySet<string> | undefined },
+  ): Promise<readonly Descriptor[]>;
   /**
    * Opens a blob at an offset. Chunks come as they arrive, and are not to be used after the next one was
    * asked for. Only who has seen all bytes can check the digest, and must. Leaving the loop closes it.

@@ -177,13 +177,9 @@ const limitBytes = 64 * 1024;
 
 /** Whether a repository has a blob. */
 export async function isThere(call: RegistryCall, digest: string): Promise<boolean> {
-  try {
-    await call.ask({ method: "HEAD", url: call.urlOf(`blobs/${digest}`), limitBytes: 0 });
-    return true;
-  } catch (error) {
-    if (error instanceof RegistryError && error.code === "NOT_FOUND") return false;
-    throw error;
-  }
+  const url = call.urlOf(`blobs/${digest}`);
+  const answer = await call.ask({ method: "HEAD", url, limitBytes: 0, mayBeAbsent: true });
+  return answer.status !== 404;
 }
 
 /**

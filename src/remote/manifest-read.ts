@@ -6,7 +6,6 @@ import { digestPattern } from "#oci/reference.ts";
 import { acceptAllManifests, isSchema1, typeOfManifest } from "./manifest.ts";
 import type { RegistryCall } from "./registry-call.ts";
 import { RegistryError } from "./registry-error.ts";
-import type { Answer } from "./answer.ts";
 
 /** A limit of the specification (distribution-spec, "Pushing Manifests"). */
 export const maxManifestBytes = 4 << 20;
@@ -22,15 +21,14 @@ export async function readManifest(
   name: string,
   where: string,
 ): Promise<ManifestContent | undefined> {
-  const answer = await unlessAbsent(
-    call.ask({
-      method: "GET",
-      url: call.urlOf(`manifests/${name}`),
-      accept: acceptAllManifests,
-      limitBytes: maxManifestBytes,
-    }),
-  );
-  if (!answer) return undefined;
+  const answer = await call.ask({
+    method: "GET",
+    url: call.urlOf(`manifests/${name}`),
+    accept: acceptAllManifests,
+    limitBytes: maxManifestBytes,
+    mayBeAbsent: true,
+  });
+  if (answer.status === 404) return undefined;
   const { header, body: bytes } = answer;
   const value = parseJson(bytes.toString());
   if (!isJsonObject(value)) throw call.badAnswer("sends a manifest that is no JSON object");
@@ -50,14 +48,4 @@ export async function readManifest(
 /** Whether an error says that something is not there. */
 export function isAbsent(error: unknown): boolean {
   return error instanceof RegistryError && error.code === "NOT_FOUND";
-}
-
-/** Makes `undefined` of an answer that something is not there. */
-export async function unlessAbsent(answer: Promise<Answer>): Promise<Answer | undefined> {
-  try {
-    return await answer;
-  } catch (error) {
-    if (isAbsent(error)) return undefined;
-    throw error;
-  }
 }

@@ -52,6 +52,8 @@ export interface Wanted {
   readonly headers?: Readonly<Record<string, string>>;
   /** One that is streamed can be sent once. */
   readonly body?: Buffer | StreamedBody;
+  /** Whether 404 is an answer, and no error. */
+  readonly mayBeAbsent?: boolean;
   /** Largest body of an answer. */
   readonly limitBytes: number;
   /** Whether it must not be sent again before somebody has looked what became of it. */
@@ -213,6 +215,8 @@ export class RegistryCall {
     }
     const { status, body: content, header } = exchange.answer;
     if (status >= 200 && status < 300) return exchange;
+    const isAbsent = status === 404 && wanted.mayBeAbsent === true;
+    if (isAbsent && !isThrottled(exchange.answer)) return exchange;
     exchange.permit?.[Symbol.dispose]();
     const refusal = { status, body: content, retryAfter: header("retry-after") };
     throw refusalError(refusal, { act, login, authorization, now: clock.now() });

@@ -12,7 +12,7 @@ import { digestPattern, parseDigest, parseTag, type Repository } from "#oci/refe
 import { downloadBlob } from "./blob-download.ts";
 import { isThere, locationOf, uploadBlob } from "./blob-upload.ts";
 import { acceptAllManifests, isAnyManifestType, mediaTypeOf } from "./manifest.ts";
-import { isAbsent, readManifest, unlessAbsent } from "./manifest-read.ts";
+import { isAbsent, readManifest } from "./manifest-read.ts";
 import { readPages, type PagesOptions } from "./pages.ts";
 import { addReferrer, parseReferrers, subjectOf } from "./referrers.ts";
 import { askReferrers } from "./referrers-api.ts";
@@ -73,10 +73,15 @@ export class RemoteRepository implements ContentTarget {
     const name = requireName(tagOrDigest);
     const call = this.#begin("find", name, options);
     const url = call.urlOf(`manifests/${name}`);
-    const answer = await unlessAbsent(
-      call.ask({ method: "HEAD", url, accept: acceptAllManifests, limitBytes: 0 }),
-    );
-    if (!answer) return undefined;
+    const accept = acceptAllManifests;
+    const answer = await call.ask({
+      method: "HEAD",
+      url,
+      accept,
+      limitBytes: 0,
+      mayBeAbsent: true,
+    });
+    if (answer.status === 404) return undefined;
     const digest = answer.header("docker-content-digest") ?? "";
     const mediaType = mediaTypeOf(answer.header("content-type"));
     if (!digestPattern.test(digest) || !isAnyManifestType(mediaType)) {
@@ -122,7 +127,10 @@ export class RemoteRepository implements ContentTarget {
     }
   }
 
-  async referrers(digest: string, options: ContentOptions): Promise<readonly Descriptor[]> {
+  async referrers(
+    digest: string,
+    options: ContentOptions & { readonly tags?: ReadonlySet<string> | undefined },
+  ): Promise<readonly Descriptor[]> {
     const { shared, repository } = this.#options;
     const { registry } = repository;
     parseDigest(digest);
@@ -131,7 +139,9 @@ export class RemoteRepository implements ContentTarget {
       const found = await askReferrers(call, digest, () => shared.noteLackOfReferrers(registry));
       if (found) return found;
     }
-    const index = await this.manifest(fallbackTag(digest), options);
+    const tag = fallbackTag(digest);
+    if (options.tags?.has(tag) === false) return [];
+    const index = await this.manifest(tag, options);
     return (index && parseReferrers(index.bytes, undefined)) ?? [];
   }
 

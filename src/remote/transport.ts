@@ -228,6 +228,7 @@ export class Transport implements AsyncDisposable {
         ...(isStreamed && { "content-length": String(body.sizeBytes) }),
       },
       ...(body !== undefined && { body: isStreamed ? undiciBody(body.chunks) : body }),
+      ...(method === "HEAD" && { reset: false }), // Else undici closes the connection.
       signal,
     });
     const { statusCode: status, headers } = answer;

@@ -193,9 +193,13 @@ export class FakeRepository implements ContentTarget {
     yield* [...this.#tags.keys()].sort();
   }
 
-  async referrers(digest: string, { signal }: ContentOptions): Promise<readonly Descriptor[]> {
+  async referrers(
+    digest: string,
+    { signal, tags }: ContentOptions & { readonly tags?: ReadonlySet<string> | undefined },
+  ): Promise<readonly Descriptor[]> {
     this.#note("referrers", digest, signal);
-    return this.#referrersOf(digest);
+    const isAsked = this.#registry.hasReferrersApi || !tags || tags.has(fallbackTag(digest));
+    return isAsked ? this.#referrersOf(digest) : [];
   }
 
   async *blob(
