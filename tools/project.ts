@@ -1,4 +1,5 @@
 import { existsSync, globSync } from "node:fs";
+import { join } from "node:path";
 
 import { root } from "./generated.ts";
 
@@ -11,6 +12,9 @@ export function sourceFolders(): string[] {
 export function generators(): string[] {
   return globSync("tools/generate-*.ts", { cwd: root }).sort();
 }
+
+/** Where Node keeps what it compiled, for the checks and tests: they start hundreds of processes. */
+export const compileCache = join(root, "node_modules/.cache/node");
 
 /** Tests that need nothing but Node. */
 export const unitTestFiles = ["{src,bench,tools,sandbox}/**/*.test.ts"] as const;

@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { text } from "node:stream/consumers";
 
 import { root } from "./generated.ts";
+import { compileCache } from "./project.ts";
 
 /** A program that must end with 0. */
 export interface Step {
@@ -48,6 +49,7 @@ async function runStep({ name, command }: Step): Promise<boolean> {
   const [program, ...args] = command;
   const child = spawn(program === "node" ? process.execPath : program, args, {
     cwd: root,
+    env: { ...process.env, NODE_COMPILE_CACHE: compileCache },
     stdio: ["ignore", "pipe", "pipe"],
     timeout: stepTimeoutMs,
   });

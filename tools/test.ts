@@ -9,7 +9,7 @@ import { removeOrphans } from "#sandbox/tear-down.ts";
 import { ensurePrograms } from "#sandbox/toolchain/build.ts";
 import { waitFor } from "#sandbox/wait.ts";
 import { root } from "./generated.ts";
-import { conformanceTestFiles, endToEndTestFiles, unitTestFiles } from "./project.ts";
+import { compileCache, conformanceTestFiles, endToEndTestFiles, unitTestFiles } from "./project.ts";
 
 /** Longest time of one test file: a hang must end well before CI's own limit. */
 const fileTimeoutMs = 20 * 60_000;
@@ -30,6 +30,8 @@ interface Counts {
 
 const total: Counts = { passed: 0, failed: 0, skipped: 0 };
 const long: { name: string; seconds: number }[] = [];
+
+process.env["NODE_COMPILE_CACHE"] = compileCache; // For the test files' processes.
 
 // A failed stage does not keep the next one from running: one run tells all.
 const scope = { report: (line: string) => console.log(line), signal: stop.signal };

@@ -157,14 +157,12 @@ describe("parseReference()", () => {
 
   test("refuses hostile texts in linear time", () => {
     const hostile = ["a", "a.", "a-", "-", "a/", ":", "@", "a_", "[:", "0.", "A", "\u0000"];
+    const ends = ["!", "", "/!", ":!", `@${"a".repeat(60)}`];
     for (const unit of hostile) {
-      for (const end of ["!", "", "/!", ":!", `@${"a".repeat(60)}`]) {
-        const refuse = (size: number): void => {
-          const text = `${unit.repeat(size)}${end}`;
-          for (let round = 0; round < 20; round++) normalizedOrUndefined(text);
-        };
-        assertLinear(refuse, 4_000, unit + end);
-      }
+      const refuse = (size: number): void => {
+        for (const end of ends) normalizedOrUndefined(`${unit.repeat(size)}${end}`);
+      };
+      assertLinear(refuse, 4_000, unit);
     }
   });
 });
