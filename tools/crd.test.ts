@@ -2,8 +2,12 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { imagePlanKind } from "#api/v1/image-plan.ts";
+import { imagePolicyKind } from "#api/v1/image-policy.ts";
 import { imageKind } from "#api/v1/image.ts";
+import { mirrorShardKind } from "#api/v1/mirror-shard.ts";
+import { mirrorKind } from "#api/v1/mirror.ts";
 import { nodeReportKind } from "#api/v1/node-report.ts";
+import { registryBudgetKind } from "#api/v1/registry-budget.ts";
 import { schemaOf, type Schema } from "./crd.ts";
 
 /** Every schema in a schema, by its path. */
@@ -16,7 +20,15 @@ function* everySchema(schema: Schema, path: string): Generator<[string, Schema]>
   if (typeof items === "object" && !Array.isArray(items)) yield* everySchema(items, `${path}[]`);
 }
 
-for (const kind of [imageKind, nodeReportKind, imagePlanKind]) {
+for (const kind of [
+  imageKind,
+  imagePolicyKind,
+  nodeReportKind,
+  imagePlanKind,
+  mirrorKind,
+  mirrorShardKind,
+  registryBudgetKind,
+]) {
   describe(`the schema of ${kind.kind}`, () => {
     const schemas = [...everySchema(schemaOf(kind), "")];
 

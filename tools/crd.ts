@@ -67,6 +67,7 @@ function adapt(schema: Schema): void {
   if (schema["x-kubernetes-int-or-string"] === true) {
     schema.anyOf = [{ type: "integer" }, { type: "string" }]; // The only form that is allowed.
   }
+  delete schema.propertyNames; // Structural schemas know only what the values of a map are.
   if (schema.type !== "integer") return;
   const isInt64 = schema.maximum === Number.MAX_SAFE_INTEGER;
   schema.format = isInt64 ? "int64" : "int32";

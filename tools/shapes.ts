@@ -31,8 +31,9 @@ export function kindShapeOf({ kind, plural, namespaced, schema }: KindDefinition
 function shapeOf(schema: Schema): Shape {
   if (schema["x-kubernetes-int-or-string"] === true) return "integer or string";
   if (schema.enum) return { oneOf: schema.enum.map(String) };
-  if (schema.type === "string" || schema.type === "integer") return schema.type;
+  if (isScalarType(schema.type)) return schema.type;
   if (schema.type === "array") return { listOf: shapeOf(single(schema.items)) };
+  if (schema.additionalProperties) return { mapOf: shapeOf(single(schema.additionalProperties)) };
   if (schema.type !== "object") throw new TypeError(`No shape for ${JSON.stringify(schema)}`);
   const fields = Object.entries(schema.properties ?? {});
   return {
@@ -41,7 +42,11 @@ function shapeOf(schema: Schema): Shape {
   };
 }
 
-function single(schema: Schema["items"]): Schema {
+function isScalarType(type: Schema["type"]): type is "string" | "integer" | "boolean" {
+  return type === "string" || type === "integer" || type === "boolean";
+}
+
+function single(schema: Schema["items"] | Schema["additionalProperties"]): Schema {
   if (typeof schema === "object" && !Array.isArray(schema)) return schema;
   throw new TypeError("A schema must be an object");
 }

@@ -1,11 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { destinationsOf, parseDestination } from "#mirror/destination.ts";
 import { mirrorProblems } from "./mirror-problems.ts";
 import { mirrorKind, type MirrorSpec } from "./mirror.ts";
-
-const naming = { parseDestination, destinationsOf };
 
 function aSpec(fields: object = {}): MirrorSpec {
   const spec = {
@@ -22,7 +19,7 @@ function isForeign(text: string): boolean {
 
 /** Problems as lines: the field, the value and what was expected. */
 function problemsOf(spec: MirrorSpec): string[] {
-  return mirrorProblems({ spec }, naming).map(
+  return mirrorProblems({ spec }).map(
     ({ path, value, message }) => `${path} "${value}" ${message}`,
   );
 }
@@ -106,6 +103,25 @@ describe("mirrorProblems()", () => {
       { destination: "{name}", repositories: [{ name: "ghcr.io/a/x" }, { name: "quay.io/b/x" }] },
       'spec.repositories[1].name "quay.io/b/x" must not be copied to registry.local:5000/mirror/x, as ghcr.io/a/x is: change spec.destination, which is "{name}"',
     ],
+    "a source that would be copied onto itself": [
+      {
+        registry: "Registry.local",
+        destination: "{path}",
+        repositories: [{ name: "ghcr.io/a/x" }, { name: "registry.local:443/b" }],
+      },
+      'spec.repositories[1].name "registry.local:443/b" must not be copied to Registry.local/b, which is copied from: change spec.destination, which is "{path}"',
+    ],
+    "a source that another is copied onto": [
+      {
+        destination: "{path}",
+        repositories: [{ name: "ghcr.io/x" }, { name: "registry.local:5000/mirror/x" }],
+      },
+      'spec.repositories[0].name "ghcr.io/x" must not be copied to registry.local:5000/mirror/x, which is copied from: change spec.destination, which is "{path}"',
+    ],
+    "two hosts that only look different": [
+      { repositories: [{ name: "GHCR.io/a" }, { name: "ghcr.io/a" }] },
+      'spec.repositories[1].name "ghcr.io/a" must not name ghcr.io/a again, as spec.repositories[0].name does',
+    ],
     "plain HTTP with a certificate": [
       { tls: { plainHTTP: true, caSecret: { name: "ca" } } },
       'spec.tls.plainHTTP "true" must go without caSecret and insecureSkipVerify',
@@ -128,11 +144,19 @@ describe("mirrorProblems()", () => {
     ],
     "an interval of nothing": [
       { interval: "0h" },
-      'spec.interval "0h" must be longer than that, like "30m"',
+      'spec.interval "0h" must be one minute at least, like "30m"',
+    ],
+    "an interval that is too short": [
+      { interval: "59s" },
+      'spec.interval "59s" must be one minute at least, like "30m"',
     ],
     "a schedule that is none": [
       { schedule: "every day" },
       /^spec\.schedule "every day" must be five fields of cron/,
+    ],
+    "a schedule that is never due": [
+      { schedule: "0 0 30 2 *" },
+      'spec.schedule "0 0 30 2 *" must be due at some time, and there is no such day',
     ],
     "a time zone without schedule": [
       { timeZone: "Europe/Berlin" },
@@ -158,16 +182,17 @@ describe("mirrorProblems()", () => {
       registry: "mirror",
       repositories: [{ name: "a:b" }, { name: "A" }, { name: "x", tags: ["1", "1"] }],
       schedule: "never",
+      timeZone: "nowhere",
     });
 
-    assert.equal(problemsOf(spec).length, 5);
+    assert.equal(problemsOf(spec).length, 6);
   });
 
   test("leaves alone what somebody else looks at", () => {
     const spec = aSpec({ registry: "host", repositories: [{ name: "oci:x" }, { name: "oci:x" }] });
 
     assert.deepEqual(
-      mirrorProblems({ spec }, { ...naming, isForeign }).map(({ message }) => message),
+      mirrorProblems({ spec }, { isForeign }).map(({ message }) => message),
       ["must not name oci:x again, as spec.repositories[0].name does"],
     );
   });

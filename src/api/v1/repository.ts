@@ -58,8 +58,8 @@ const filterSchema = z.object({
   ),
 });
 
-const repositoryFields = z.object({
-  name: field(nameSchema, "Image name without tag and digest, like `debian` or `ghcr.io/org/app`."),
+/** Which tags and digests of a repository. */
+export const repositorySelection = {
   tags: z.exactOptional(
     field(
       setList(boundedText(128, { minLength: 1, pattern: tagPattern }), 200),
@@ -77,6 +77,11 @@ const repositoryFields = z.object({
     "`listed` takes the tags and digests given here, `all` those that the registry has and the filter lets through.",
   ),
   filter: z.exactOptional(field(filterSchema, "Narrows down `listSelection: all`.")),
+};
+
+const repositoryFields = z.object({
+  name: field(nameSchema, "Image name without tag and digest, like `debian` or `ghcr.io/org/app`."),
+  ...repositorySelection,
 });
 
 const listRules = [

@@ -103,26 +103,38 @@ export function matchesSelector(
   requirements: readonly Requirement[],
   labels: Readonly<Record<string, string>>,
 ): boolean {
-  return requirements.every((requirement) => {
-    const label = Object.hasOwn(labels, requirement.key) ? labels[requirement.key] : undefined;
-    return problemOf(requirement) === undefined && matches(requirement, label);
-  });
+  return requirements.every(
+    (requirement) => keyProblemOf(requirement) === undefined && fulfils(labels, requirement),
+  );
+}
+
+/** Whether labels fulfil a requirement, whosever labels they are; none fulfil one that makes no sense. */
+export function fulfils(
+  labels: Readonly<Record<string, string>>,
+  requirement: Requirement,
+): boolean {
+  const label = Object.hasOwn(labels, requirement.key) ? labels[requirement.key] : undefined;
+  return valueProblemOf(requirement) === undefined && matches(requirement, label);
 }
 
 /** Lists what is wrong with requirements, each with its place: `[0].values: …`. */
 export function selectorProblems(requirements: readonly Requirement[]): string[] {
   return requirements.flatMap((requirement, index) => {
-    const problem = problemOf(requirement);
+    const problem = keyProblemOf(requirement) ?? valueProblemOf(requirement);
     return problem === undefined ? [] : [`[${index}]${problem}`];
   });
 }
 
-function problemOf({ key, operator, values = [] }: Requirement): string | undefined {
-  // Asked although the type says so: what a cluster stored may be older than this program.
-  const meaning: Meaning | undefined = meanings[operator];
+function keyProblemOf({ key }: Requirement): string | undefined {
   if (key === "") return ".key: must name a node label";
   // Else a label could unselect the node that it stands for, and select it again, for ever.
   if (isImageLabel(key)) return ".key: must not be a label that Coral itself writes";
+  return undefined;
+}
+
+function valueProblemOf({ operator, values = [] }: Requirement): string | undefined {
+  // Asked although the type says so: what a cluster stored may be older than this program.
+  const meaning: Meaning | undefined = meanings[operator];
   if (meaning === undefined) {
     return `.operator: must be one of ${operators.join(" ")}, got ${JSON.stringify(operator)}`;
   }

@@ -1,15 +1,16 @@
 import { MalformedObjectError, requireObject } from "#kube/shape.ts";
 
+type Scalar = "string" | "integer" | "integer or string" | "boolean";
+
 /**
  * What a value must be, as far as the types go. Generated from the schemas, whose library would
  * cost an agent 6 MB of memory; bounds and rules are the API server's to check.
  */
 export type Shape =
-  | "string"
-  | "integer"
-  | "integer or string"
+  | Scalar
   | { readonly oneOf: readonly string[] }
   | { readonly listOf: Shape }
+  | { readonly mapOf: Shape }
   | { readonly fields: Readonly<Record<string, Shape>>; readonly required: readonly string[] };
 
 /** What the API server and `Resource` need to know of a kind. */
@@ -38,6 +39,10 @@ export function checkShape(shape: Shape, value: unknown, path: string): void {
     for (const [index, item] of value.entries()) {
       checkShape(shape.listOf, item, `${path}[${index}]`);
     }
+  } else if ("mapOf" in shape) {
+    for (const [key, item] of Object.entries(requireObject(value, path))) {
+      checkShape(shape.mapOf, item, `${path}.${key}`);
+    }
   } else {
     checkFields(shape, value, path);
   }
@@ -56,7 +61,8 @@ function checkFields(
   }
 }
 
-function isScalar(shape: "string" | "integer" | "integer or string", value: unknown): boolean {
+function isScalar(shape: Scalar, value: unknown): boolean {
+  if (shape === "boolean") return typeof value === "boolean";
   if (typeof value === "string") return shape !== "integer";
   return Number.isInteger(value) && shape !== "string";
 }
