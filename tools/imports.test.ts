@@ -24,6 +24,8 @@ describe("readImports()", () => {
   const forbidden: Record<string, [path: string, text: string]> = {
     "oci/ may not import kube/": ["src/oci/a.ts", 'import { a } from "#kube/a.ts";'],
     "kube/ may not import cri/": ["src/kube/a.ts", 'import { a } from "#cri/a.ts";'],
+    "kube/ may not import secrets/": ["src/kube/a.ts", 'import "#secrets/a.ts";'],
+    "secrets/ may not import api/": ["src/secrets/a.ts", 'import "#api/a.ts";'],
     "agent/ may not import controller/": ["src/agent/a.ts", 'import "#controller/a.ts";'],
     "cmd/ may not import sandbox/": ["src/cmd/a.ts", 'await import("#sandbox/a.ts");'],
     "cmd/ may not import test/": ["src/cmd/a.ts", 'export * from "#test/a.ts";'],

@@ -6,6 +6,7 @@ export const layers: readonly (readonly string[])[] = [
   ["async", "json", "telemetry"],
   ["oci"],
   ["config", "lifecycle", "http", "kube", "cri", "remote", "layout"],
+  ["secrets"],
   ["api"],
   ["agent", "controller", "admission", "mirror"],
   ["cli"],

@@ -19,6 +19,15 @@ export const compileCache = join(root, "node_modules/.cache/node");
 /** Tests that need nothing but Node. */
 export const unitTestFiles = ["{src,bench,tools,sandbox}/**/*.test.ts"] as const;
 
+/** The folders of unit tests, those with the most files first: `src/mirror`, …, `sandbox`. */
+export function unitTestFolders(): string[] {
+  const files = unitTestFiles.flatMap((pattern) => globSync(pattern, { cwd: root }));
+  const folders = Map.groupBy(files, (file) => /^src\/[^/]+|^[^/]+/.exec(file)?.[0] ?? file);
+  return [...folders]
+    .sort(([, some], [, others]) => others.length - some.length)
+    .map(([folder]) => folder);
+}
+
 /** One suite for each protocol, on the fake and on the real servers in a cluster of its own. */
 export const conformanceTestFiles = ["test/conformance/**/*.test.ts"] as const;
 

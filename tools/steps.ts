@@ -12,15 +12,15 @@ export interface Step {
 }
 
 /** Longer than any step needs on a busy machine. */
-const stepTimeoutMs = 120_000;
+const stepTimeoutMs = 300_000;
 
-/** Steps that run at the same time: the continuous integration has two cores. */
-const concurrency = 2;
+/** Steps that run at the same time, on two cores: many tests wait, for a process or for a limit to pass. */
+const concurrency = 4;
 
 const running = new Set<ChildProcess>();
 
 /**
- * Runs steps, two at a time, and prints a line for each and the output of those that fail. Sets the
+ * Runs steps, four at a time, and prints a line for each and the output of those that fail. Sets the
  * process's exit code. What is running when the process is asked to stop, is asked too.
  */
 export async function runSteps(steps: readonly Step[]): Promise<void> {

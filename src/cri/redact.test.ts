@@ -46,7 +46,7 @@ describe("redact()", () => {
 
   test("takes linear time over what a hostile registry may send", () => {
     for (const piece of ["a-", "a://", "?a", "a://b@", "Basic ", "\u0000"]) {
-      const size = 65_536 / piece.length;
+      const size = 32_768 / piece.length; // An eighth of it is longer than what the bounds let in.
       assertLinear((size) => redact(piece.repeat(size), { maxLength: 256 }), size, piece);
     }
   });
