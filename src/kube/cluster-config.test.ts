@@ -90,6 +90,30 @@ describe("kubeconfigFile()", () => {
     assert.deepEqual([config.ca, config.clientCert, config.clientKey], ["ca", "cert", "key"]);
   });
 
+  test("takes the context that is named, with its namespace", async () => {
+    await using folder = await aFolder();
+    const path = join(folder.path, "config");
+    const config = {
+      "current-context": "here",
+      contexts: [
+        { name: "here", context: { cluster: "c", user: "u" } },
+        { name: "there", context: { cluster: "d", user: "u", namespace: "shop" } },
+      ],
+      clusters: [
+        { name: "c", cluster: { server } },
+        { name: "d", cluster: { server: "https://there.example" } },
+      ],
+      users: [{ name: "u", user: {} }],
+    };
+    await writeFile(path, JSON.stringify(config));
+    const there = await kubeconfigFile(path, { context: "there" });
+
+    assert.equal(there.server.host, "there.example");
+    assert.equal(there.namespace, "shop");
+    assert.equal((await kubeconfigFile(path)).namespace, undefined);
+    await assert.rejects(kubeconfigFile(path, { context: "nowhere" }), /contexts\["nowhere"\]/);
+  });
+
   const refusals: Record<string, [cluster: unknown, user: unknown, problem: RegExp]> = {
     "a program that prints credentials": [{ server }, { exec: {} }, /user\.exec: is not supported/],
     "a password": [{ server }, { username: "a", password: "secret" }, /user\.username: is not/],

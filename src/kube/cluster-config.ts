@@ -15,6 +15,8 @@ export interface ClusterConfig {
   readonly token?: () => Promise<string>;
   /** The name in the server's certificate, where the URL has another. */
   readonly serverName?: string;
+  /** Which one the context of a kubeconfig is about. */
+  readonly namespace?: string;
 }
 
 /** Where the kubelet puts a pod's credentials. */
@@ -78,14 +80,17 @@ export class ClusterConfigError extends Error {
 }
 
 /**
- * Describes the cluster of a kubeconfig file's current context.
+ * Describes the cluster of a context of a kubeconfig file: the current one, if none is named.
  *
  * Certificates and tokens may stand in it or in files beside it. Programs that print credentials
  * (`exec`), logins by password and switched-off verification are refused.
  *
  * @throws {ClusterConfigError} naming the field.
  */
-export async function kubeconfigFile(path: string): Promise<ClusterConfig> {
+export async function kubeconfigFile(
+  path: string,
+  { context }: { context?: string | undefined } = {},
+): Promise<ClusterConfig> {
   const text = await readText(path);
   // Loaded here: the agent runs in a pod, has no use for it, and would pay for it on every node.
   const { default: yaml } = await import("yaml"); // All that a bundle has of it.
@@ -96,7 +101,7 @@ export async function kubeconfigFile(path: string): Promise<ClusterConfig> {
     // The parser's message quotes the file, which holds keys.
     throw new ClusterConfigError(path, "must be YAML");
   }
-  return await new Kubeconfig(path, document).read();
+  return await new Kubeconfig(path, document).read(context);
 }
 
 class Kubeconfig {
@@ -108,9 +113,10 @@ class Kubeconfig {
     this.#document = document;
   }
 
-  async read(): Promise<ClusterConfig> {
-    const root = this.#object(this.#document, "kubeconfig");
-    const contextName = this.#text(root, "current-context", "current-context");
+  async read(
+    contextName = this.#text(this.#root(), "current-context", "current-context"),
+  ): Promise<ClusterConfig> {
+    const root = this.#root();
     const context = this.#named(root, "contexts", contextName, "context");
     const cluster = this.#named(
       root,
@@ -127,6 +133,7 @@ class Kubeconfig {
     const clientKey = await this.#pem(user, "client-key");
     const token = this.#token(user);
     const serverName = cluster["tls-server-name"];
+    const { namespace } = context;
     return {
       server: this.#server(cluster),
       ...(ca !== undefined && { ca }),
@@ -134,7 +141,12 @@ class Kubeconfig {
       ...(clientKey !== undefined && { clientKey }),
       ...(token && { token }),
       ...(typeof serverName === "string" && { serverName }),
+      ...(typeof namespace === "string" && namespace !== "" && { namespace }),
     };
+  }
+
+  #root(): JsonObject {
+    return this.#object(this.#document, "kubeconfig");
   }
 
   #server(cluster: JsonObject): URL {

@@ -18,7 +18,7 @@ import type {
   Node,
   Pod,
   Secret,
-  ValidatingWebhookConfiguration,
+  WebhookConfiguration,
 } from "./types.ts";
 
 export { MalformedObjectError } from "./shape.ts";
@@ -125,6 +125,16 @@ export const pods: Resource<Pod> = {
   },
 };
 
+/** Of which Coral reads metadata alone. */
+export const namespaces: Resource<KubeObject> = {
+  group: "",
+  version: "v1",
+  plural: "namespaces",
+  kind: "Namespace",
+  namespaced: false,
+  parse: parseObject,
+};
+
 const checkLease = fields({
   spec: fields({
     holderIdentity: isText,
@@ -207,22 +217,41 @@ export const configMaps: Resource<ConfigMap> = {
   },
 };
 
+const checkSelector = fields({
+  matchLabels: isTextMap,
+  matchExpressions: each(having(["key", "operator"], fields({ values: each(isText) }))),
+});
+
 const checkWebhooks = fields({
   webhooks: each((webhook, field) => {
     requireObject(requireObject(webhook, field)["clientConfig"], `${field}.clientConfig`);
-    having(["name"], fields({ clientConfig: fields({ caBundle: isText }) }))(webhook, field);
+    having(
+      ["name"],
+      fields({ clientConfig: fields({ caBundle: isText }), objectSelector: checkSelector }),
+    )(webhook, field);
   }),
 });
 
-export const validatingWebhookConfigurations: Resource<ValidatingWebhookConfiguration> = {
+function parseWebhooks(value: unknown): WebhookConfiguration {
+  const configuration = parseObject(value);
+  checkWebhooks(configuration, "");
+  return configuration;
+}
+
+export const validatingWebhookConfigurations: Resource<WebhookConfiguration> = {
   group: "admissionregistration.k8s.io",
   version: "v1",
   plural: "validatingwebhookconfigurations",
   kind: "ValidatingWebhookConfiguration",
   namespaced: false,
-  parse(value) {
-    const configuration = parseObject(value);
-    checkWebhooks(configuration, "");
-    return configuration;
-  },
+  parse: parseWebhooks,
+};
+
+export const mutatingWebhookConfigurations: Resource<WebhookConfiguration> = {
+  group: "admissionregistration.k8s.io",
+  version: "v1",
+  plural: "mutatingwebhookconfigurations",
+  kind: "MutatingWebhookConfiguration",
+  namespaced: false,
+  parse: parseWebhooks,
 };

@@ -139,10 +139,21 @@ export interface WebhookClientConfig {
   readonly caBundle?: string;
 }
 
-/** admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration. */
-export interface ValidatingWebhookConfiguration extends KubeObject {
+/** A label selector, as far as Coral reads it. */
+export interface LabelSelector {
+  readonly matchLabels?: Readonly<Record<string, string>>;
+  readonly matchExpressions?: readonly {
+    readonly key: string;
+    readonly operator: string;
+    readonly values?: readonly string[];
+  }[];
+}
+
+/** A ValidatingWebhookConfiguration or MutatingWebhookConfiguration of admissionregistration.k8s.io/v1. */
+export interface WebhookConfiguration extends KubeObject {
   readonly webhooks?: readonly {
     readonly name: string;
     readonly clientConfig: WebhookClientConfig;
+    readonly objectSelector?: LabelSelector;
   }[];
 }

@@ -61,6 +61,28 @@ class Bench implements AsyncDisposable {
 }
 
 describe("WorkQueue", () => {
+  test("lets groups take turns, and each key of a group come in its order", async () => {
+    const stop = new AbortController();
+    const started: string[] = [];
+    const queue = new WorkQueue({
+      name: "test",
+      clock: new ManualClock(),
+      backoff: { minMs: 100, maxMs: 1_000 },
+      groupOf: (key) => key.split("/")[0] ?? "",
+    });
+    for (const key of ["many/1", "many/2", "many/3", "many/4", "few/1", "few/2"]) queue.add(key);
+    queue.add("many/2");
+    assert.equal(queue.size, 6);
+    const reconcile: Reconcile = (key) => {
+      started.push(key);
+      if (queue.size === 0) stop.abort();
+      return Promise.resolve(settled);
+    };
+    await queue.run(reconcile, { workers: 1, log: silentLog, signal: stop.signal });
+
+    assert.deepEqual(started, ["many/1", "few/1", "many/2", "few/2", "many/3", "many/4"]);
+  });
+
   test("reconciles a key once that was added twice", async () => {
     await using bench = new Bench(1);
     for (const key of ["a", "b", "a"]) bench.queue.add(key);

@@ -23,10 +23,12 @@ export interface WorkQueueOptions {
   /** Bounds of the wait after a failed reconcile; see `fullJitter`. */
   backoff: { minMs: number; maxMs: number };
   metrics?: Registry;
+  /** Who takes turns, like the namespaces of keys: one with thousands of them delays no other. */
+  groupOf?: (key: string) => string;
 }
 
 /**
- * Hands keys to a reconciler, first come first served, with what client-go's queue promises:
+ * Hands keys to a reconciler, first come first served within each group, with what client-go's queue promises:
  *
  * - A key that is added while it waits is there once.
  * - A key is never reconciled twice at the same time. Added meanwhile, it is reconciled once more.
@@ -45,8 +47,14 @@ export class WorkQueue {
   readonly #backoff: { minMs: number; maxMs: number; random: () => number };
   readonly #metrics: WorkQueueMetrics | undefined;
 
-  /** Keys to reconcile, in the order they came. One in progress waits here for its second turn. */
-  readonly #waiting = new Set<string>();
+  readonly #groupOf: (key: string) => string;
+
+  /**
+   * Keys to reconcile, by group, in the order they came; whose turn it was is last. One in progress waits here for
+   * its second turn.
+   */
+  readonly #waiting = new Map<string, Set<string>>();
+  #size = 0;
   readonly #inProgress = new Set<string>();
   readonly #failures = new Map<string, number>();
   /** When the keys that were added with a delay are due, in milliseconds since 1970. */
@@ -55,8 +63,10 @@ export class WorkQueue {
   #stop: AbortSignal | undefined;
   #alarm: { atMs: number; cancel: () => void } | undefined;
 
-  constructor({ name, clock, random = Math.random, backoff, metrics }: WorkQueueOptions) {
+  constructor(options: WorkQueueOptions) {
+    const { name, clock, random = Math.random, backoff, metrics, groupOf = () => "" } = options;
     this.#name = name;
+    this.#groupOf = groupOf;
     this.#clock = clock;
     this.#backoff = { ...backoff, random };
     this.#metrics = metrics && workQueueMetrics(metrics, name);
@@ -64,12 +74,15 @@ export class WorkQueue {
 
   /** How many keys wait for a worker. Delayed ones do not count. */
   get size(): number {
-    return this.#waiting.size;
+    return this.#size;
   }
 
   /** Has a key reconciled as soon as a worker is free. */
   add(key: string): void {
-    this.#waiting.add(key);
+    const group = this.#groupOf(key);
+    const keys = this.#waiting.get(group) ?? new Set();
+    if (!keys.has(key)) this.#size++;
+    this.#waiting.set(group, keys.add(key));
     this.#showDepth();
     this.#idle.shift()?.();
   }
@@ -120,11 +133,16 @@ export class WorkQueue {
   }
 
   #take(): string | undefined {
-    for (const key of this.#waiting) {
-      if (this.#inProgress.has(key)) continue;
-      this.#waiting.delete(key);
-      this.#showDepth();
-      return key;
+    for (const [group, keys] of this.#waiting) {
+      for (const key of keys) {
+        if (this.#inProgress.has(key)) continue;
+        keys.delete(key);
+        this.#size--;
+        this.#waiting.delete(group);
+        if (keys.size > 0) this.#waiting.set(group, keys);
+        this.#showDepth();
+        return key;
+      }
     }
     return undefined;
   }
@@ -146,7 +164,7 @@ export class WorkQueue {
       const seconds = (performance.now() - startedAtMs) / 1_000;
       this.#metrics?.seconds.observe({ controller: this.#name }, seconds);
       // A worker that found only this key, and it taken, must look again.
-      if (this.#waiting.has(key)) this.#idle.shift()?.();
+      if (this.#waiting.get(this.#groupOf(key))?.has(key)) this.#idle.shift()?.();
     }
   }
 
@@ -205,7 +223,7 @@ export class WorkQueue {
   }
 
   #showDepth(): void {
-    this.#metrics?.depth.set({ controller: this.#name }, this.#waiting.size);
+    this.#metrics?.depth.set({ controller: this.#name }, this.#size);
   }
 
   #count(result: "settled" | "requeued" | "failed" | "terminal"): void {
