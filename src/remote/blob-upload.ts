@@ -183,7 +183,9 @@ export async function isThere(call: RegistryCall, digest: string): Promise<boole
 }
 
 /**
- * Where an upload goes on. A registry behind a proxy that ends TLS may write plain HTTP for itself.
+ * Where an upload goes on. A registry behind a proxy that ends TLS may write plain HTTP for itself. Nobody else is
+ * sent anything without HTTPS, unless it is known to speak that: a registry could have any service of the network
+ * asked to store or to delete what it likes.
  *
  * @param fallback - where the answer need not say it.
  */
@@ -202,10 +204,9 @@ export function locationOf(
   if (url.username !== "" || url.password !== "") {
     throw call.badAnswer("goes on with the upload at an address with a login");
   }
-  if (asked.protocol === "https:" && url.protocol === "http:") {
-    if (url.host !== asked.host) throw call.notAllowed("its upload goes on without HTTPS");
-    url.protocol = "https:";
-  }
+  if (url.protocol === "https:") return url;
+  if (asked.protocol === "https:" && url.host === asked.host) url.protocol = "https:";
+  else if (!call.isPlainHttp(url.host)) throw call.notAllowed("its upload goes on without HTTPS");
   return url;
 }
 

@@ -22,14 +22,14 @@ const descriptor: Descriptor = {
   sizeBytes: bytes.length,
 };
 
-async function setUp(options: Partial<RegistryClientOptions> = {}) {
+async function setUp({ plainHttp = [], ...options }: Partial<RegistryClientOptions> = {}) {
   const host = await BlobHost.start();
   const client = new RegistryClient({
     userAgent: "coral/test",
     log: silentLog,
     clock: systemClock,
     network: networkPolicy({ deniedNetworks: [], allowedNetworks: ["127.0.0.1/32"] }),
-    plainHttp: [host.host, "127.0.0.1"],
+    plainHttp: [host.host, "127.0.0.1", ...plainHttp],
     random: () => 1 - 1e-9, // Waits between attempts are as short as can be.
     ...options,
   });
@@ -280,9 +280,25 @@ describe("RemoteRepository.writeBlob()", () => {
     assert.equal(host.log.at(-1), "DELETE uploads/ID");
   });
 
-  test("shows its login at the registry itself, wherever uploads go on", async () => {
+  test("sends nothing to a host that a registry names and that is not known to speak plain HTTP", async () => {
     await using world = await setUp();
     await using elsewhere = await BlobHost.start();
+    const { host, repository } = world;
+    host.faults.uploadsAt = `http://${elsewhere.host}/v1/kv/x`;
+
+    await assert.rejects(repository.writeBlob(descriptor, from, { signal }), {
+      code: "NOT_ALLOWED",
+    });
+    assert.equal(
+      await repository.mountBlob(descriptor.digest, "other", { signal }).catch(() => false),
+      false,
+    );
+    assert.deepEqual(elsewhere.requests, []);
+  });
+
+  test("shows its login at the registry itself, wherever uploads go on", async () => {
+    await using elsewhere = await BlobHost.start();
+    await using world = await setUp({ plainHttp: [elsewhere.host] });
     const { host, repository } = world;
     host.authorization = basic;
     await repository.hasBlob(descriptor.digest, { signal });

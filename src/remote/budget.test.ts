@@ -3,15 +3,22 @@ import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 
 import { ManualClock } from "#test/manual-clock.ts";
-import { Budgets, type Entry, type Permit, type Told } from "./budget.ts";
+import type { BudgetExchange, ExchangedBudget } from "./budget-exchange.ts";
+import { Budgets, type Entry, type Permit } from "./budget.ts";
+import type { Told } from "./rate-limit.ts";
 
 const { signal } = new AbortController();
 const anna = { username: "anna", password: "anemone" };
 const start = new ManualClock().now().getTime();
 
-function setUp(maxParallel = 16) {
+function setUp(maxParallel = 16, exchange?: BudgetExchange) {
   const clock = new ManualClock();
-  const budgets = new Budgets({ clock, maxParallel, random: () => 0 });
+  const budgets = new Budgets({
+    clock,
+    maxParallel,
+    random: () => 0,
+    ...(exchange && { exchange }),
+  });
   const enter = (entry: Partial<Entry> = {}): Promise<Permit> =>
     budgets.enter({
       host: "a.test",
@@ -38,6 +45,24 @@ function answer(permit: Permit, status: number, headers: Record<string, string> 
 }
 
 describe("Budgets", () => {
+  test("lets a login that has nothing on its way in where others have taken all", async () => {
+    const { enter } = setUp(2);
+    const order: string[] = [];
+    const blobs = [await enter(), await enter()];
+    const waiting = [
+      noting(order, "anybody", enter()),
+      noting(order, "anna", enter({ login: anna })),
+      noting(order, "anna again", enter({ login: anna })),
+    ];
+    await setImmediate();
+    assert.deepEqual(order, ["anna"]);
+    for (const blob of blobs) blob[Symbol.dispose]();
+    (await waiting[1])?.[Symbol.dispose]();
+    await Promise.all(waiting);
+
+    assert.deepEqual(order, ["anna", "anybody", "anna again"]);
+  });
+
   test("lets so many in at once, and the next in the order of coming", async () => {
     const { enter } = setUp(2);
     const order: string[] = [];
@@ -153,28 +178,117 @@ describe("Budgets", () => {
     await waiting;
   });
 
-  test("shares what one process is told with another", async () => {
-    const told: Told[] = [];
-    const clock = new ManualClock();
-    const here = new Budgets({
-      clock,
-      onTold: (account, what) => {
-        assert.deepEqual(account, { host: "a.test", login: anna });
-        told.push(what);
-      },
+  test("sends one request alone after a wait, and the others by its answer", async () => {
+    const { clock, enter } = setUp();
+    answer(await enter(), 429, { "retry-after": "30" });
+    const order: string[] = [];
+    const first = noting(order, "a", enter());
+    for (const name of ["b", "c"]) void noting(order, name, enter());
+
+    await clock.advance(30_000);
+    assert.deepEqual(order, ["a"]);
+
+    answer(await first, 200);
+    await setImmediate();
+    assert.deepEqual(order, ["a", "b", "c"]);
+  });
+
+  test("does not wait for an answer that is lost", async () => {
+    const { clock, enter } = setUp();
+    answer(await enter(), 429, { "retry-after": "30" });
+    const [first, ...others] = [enter(), enter(), enter()];
+    await clock.advance(30_000);
+
+    (await first)[Symbol.dispose]();
+
+    await Promise.all(others);
+  });
+
+  test("tells an exchange what is new, and obeys what it hears there", async () => {
+    const { budgets, known, changes, exchange } = anExchange();
+    const { clock, enter } = setUp(16, exchange);
+    const asAnna = () => enter({ login: anna });
+    answer(await asAnna(), 200);
+    assert.deepEqual(changes, []);
+    answer(await asAnna(), 200, { "ratelimit-remaining": "9;w=60" });
+    answer(await asAnna(), 200, { "ratelimit-remaining": "9;w=60" });
+    answer(await asAnna(), 429, { "retry-after": "1" });
+    assert.deepEqual(changes, ["a.test anna", "a.test anna"]);
+    assert.equal(known("a.test anna").left, 9);
+    await clock.advance(60_000);
+    answer(await asAnna(), 200, { "ratelimit-remaining": "9;w=60" });
+    assert.equal(changes.length, 3, "a new window is news, though as many are left");
+    const order: string[] = [];
+
+    budgets.get("a.test anna")?.learn({
+      heldUntilMs: start + 65_000,
+      left: Infinity,
+      resetsAtMs: -Infinity,
+      toldAtMs: start + 60_000,
     });
-    const { enter, budgets } = setUp();
-    const entry = { host: "a.test", login: anna, lane: "read", counts: true, signal } as const;
-    answer(await here.enter(entry), 200, { "ratelimit-remaining": "1;w=60" });
-    answer(await here.enter(entry), 200, { "ratelimit-remaining": "1;w=60" });
-    answer(await here.enter(entry), 429, { "retry-after": "30" });
-
-    for (const what of told) budgets.learn({ host: "a.test", login: anna }, what);
-
-    assert.equal(told.length, 2);
-    const waiting = enter({ login: anna });
-    waiting.catch(() => {});
+    const waiting = noting(order, "anna", asAnna());
     await enter();
-    assert.deepEqual([...budgets.throttled], [["a.test", start + 30_000]]);
+    await clock.advance(4_999);
+
+    assert.deepEqual(order, []);
+    await clock.advance(1);
+    await waiting;
+  });
+
+  test("has no more on its way than its share of what is left", async () => {
+    const { exchange } = anExchange((left) => Math.floor(left / 2));
+    const { clock, enter } = setUp(16, exchange);
+    answer(await enter(), 200, { "ratelimit-remaining": "5;w=60" });
+    const order: string[] = [];
+    const oneLeft = { "ratelimit-remaining": "1;w=60" };
+    const [first, second] = [noting(order, "a", enter()), noting(order, "b", enter())];
+    const third = noting(order, "c", enter());
+    await setImmediate();
+    assert.deepEqual(order, ["a", "b"]);
+
+    answer(await first, 200, oneLeft);
+    answer(await second, 200, oneLeft);
+    await clock.advance(59_999);
+    assert.deepEqual(order, ["a", "b"]);
+    await clock.advance(1);
+
+    await third;
+  });
+
+  test("leaves the exchange when nobody uses a login and nothing is known of it", async () => {
+    const { budgets, exchange } = anExchange();
+    const { clock, enter } = setUp(16, exchange);
+    answer(await enter({ login: anna }), 429, { "retry-after": "30" });
+    answer(await enter(), 200);
+    assert.deepEqual([...budgets.keys()], ["a.test anna", "a.test anybody"]);
+
+    await clock.advance(30_000);
+    answer(await enter({ host: "b.test" }), 200);
+
+    assert.deepEqual([...budgets.keys()], ["b.test anybody"]);
   });
 });
+
+/** Notes what budgets tell, and gives them out to be told something. */
+function anExchange(shareOf: BudgetExchange["shareOf"] = (left) => left) {
+  const budgets = new Map<string, ExchangedBudget>();
+  const changes: string[] = [];
+  const exchange: BudgetExchange = {
+    shareOf,
+    join(budget) {
+      const { host, login } = budget;
+      const name = `${host} ${login && "username" in login ? login.username : "anybody"}`;
+      budgets.set(name, budget);
+      return {
+        changed: () => changes.push(name),
+        [Symbol.dispose]: () => budgets.delete(name),
+      };
+    },
+  };
+  const known = (name: string): Told => {
+    const budget = budgets.get(name);
+    assert.ok(budget);
+    return budget.known();
+  };
+  return { budgets, changes, known, exchange };
+}

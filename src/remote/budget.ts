@@ -1,38 +1,30 @@
 import { hash } from "node:crypto";
 
 import type { Clock } from "#async/clock.ts";
-import type { Login } from "./keyring.ts";
+import type { BudgetAccount, BudgetExchange, BudgetLink } from "./budget-exchange.ts";
 import {
   afterAnswer,
   afterHearsay,
+  afterLoss,
   readinessOf,
+  unasked,
   unlimited,
   type RateState,
-  type Told,
 } from "./rate-limit.ts";
 
-export type { Told } from "./rate-limit.ts";
-
-/** Reading and writing have slots apart: whoever reads in order to write must not wait for himself. */
-export type Lane = "read" | "write";
+/**
+ * Reading and writing have slots apart: whoever reads in order to write must not wait for himself. Uploads of
+ * blobs have their own, too: they last, and nobody's manifest waits for them.
+ */
+export type Lane = "read" | "write" | "upload";
 
 export interface BudgetsOptions {
   readonly clock: Clock;
-  /** How many requests to one host may be on their way at once, in each lane: 16 if not given. */
+  /** How many requests to one host may be on their way at once, in each lane: 16 if not given; and one of each login. */
   readonly maxParallel?: number;
   readonly random?: () => number;
-  /**
-   * Told when a registry says something new of a login, so that other processes that use it can
-   * {@link Budgets.learn} it. Must not throw.
-   */
-  readonly onTold?: (account: BudgetAccount, told: Told) => void;
-}
-
-/** Whose requests to which host have a budget. */
-export interface BudgetAccount {
-  /** As it stands in the URL. */
-  readonly host: string;
-  readonly login: Login | undefined;
+  /** With other processes that use the same logins: nobody if not given. */
+  readonly exchange?: BudgetExchange | undefined;
 }
 
 /** Who wants to send a request. */
@@ -62,15 +54,16 @@ export interface Permit extends Disposable {
  * that are on their way to a host.
  *
  * While a budget is spent, none of its requests is sent. Whoever waits goes in the order of coming,
- * and one login's wait holds up no other's. Clients that share it share the budgets.
+ * and one login's wait holds up no other's: a login that has no request on its way waits for no other's
+ * to end, which may be large blobs. Clients that share it share the budgets.
  */
 export class Budgets {
   readonly #options: Required<BudgetsOptions>;
   readonly #gates = new Map<string, HostGate>();
 
   constructor(options: BudgetsOptions) {
-    const { clock, maxParallel = 16, random = Math.random, onTold = () => {} } = options;
-    this.#options = { clock, maxParallel, random, onTold };
+    const { clock, maxParallel = 16, random = Math.random, exchange } = options;
+    this.#options = { clock, maxParallel, random, exchange };
   }
 
   /**
@@ -81,11 +74,6 @@ export class Budgets {
   async enter(entry: Entry): Promise<Permit> {
     entry.signal.throwIfAborted();
     return this.#gateOf(entry.host).enter(entry);
-  }
-
-  /** Takes over what another process was told of a login that is used here too. */
-  learn({ host, login }: BudgetAccount, told: Told): void {
-    this.#gateOf(host).learn(login, told);
   }
 
   /** The hosts with a spent budget that somebody waits for, and until when, in milliseconds since 1970. */
@@ -107,10 +95,13 @@ export class Budgets {
 /** What is known of one login at one host. */
 interface Account {
   state: RateState;
+  readonly link: BudgetLink | undefined;
   /** Requests that the registry counts, and has not answered. */
   pending: number;
   /** Requests that wait or are on their way. */
   users: number;
+  /** Those that are on their way. */
+  readonly inside: Record<Lane, number>;
 }
 
 interface Waiter {
@@ -126,7 +117,7 @@ class HostGate {
   readonly #options: Required<BudgetsOptions>;
   readonly #accounts = new Map<string, Account>();
   readonly #waiting = new Set<Waiter>();
-  readonly #inside = { read: 0, write: 0 };
+  readonly #inside = { read: 0, write: 0, upload: 0 };
   #nextRequest = 1;
   #timer: AbortController | undefined;
 
@@ -136,9 +127,11 @@ class HostGate {
 
   /** Forgets logins that nobody uses and of which there is nothing to be known. @returns whether none is left. */
   sweep(): boolean {
-    for (const [name, { users, state }] of this.#accounts) {
+    for (const [name, { users, state, link }] of this.#accounts) {
       const isBlank = this.#nowMs() >= Math.max(state.heldUntilMs, state.resetsAtMs);
-      if (users === 0 && isBlank) this.#accounts.delete(name);
+      if (users > 0 || !isBlank) continue;
+      this.#accounts.delete(name);
+      link?.[Symbol.dispose]();
     }
     return this.#accounts.size === 0;
   }
@@ -150,7 +143,7 @@ class HostGate {
 
   async enter(entry: Entry): Promise<Permit> {
     const { signal, onThrottled } = entry;
-    const account = this.#accountOf(entry.login);
+    const account = this.#accountOf(entry);
     account.users++;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter: Waiter = { entry, account, grant: resolve, untilMs: undefined };
@@ -174,23 +167,34 @@ class HostGate {
     return this.#permit(entry, account);
   }
 
-  learn(login: Login | undefined, told: Told): void {
-    const account = this.#accountOf(login);
-    account.state = afterHearsay(account.state, told, this.#nowMs());
-    this.#pump();
-  }
-
-  #accountOf(login: Login | undefined): Account {
+  #accountOf({ host, login }: BudgetAccount): Account {
     const name = login ? hash("sha256", JSON.stringify(login)) : "anybody";
     const known = this.#accounts.get(name);
     if (known) return known;
     this.sweep();
-    const account = { state: unlimited, pending: 0, users: 0 };
+    const { exchange } = this.#options;
+    const link = exchange?.join({
+      host,
+      login,
+      known: () => account.state,
+      learn: (told) => {
+        account.state = afterHearsay(account.state, told, this.#nowMs());
+        this.#pump();
+      },
+    });
+    const state = exchange ? unasked(this.#nowMs()) : unlimited;
+    const account: Account = {
+      state,
+      link,
+      pending: 0,
+      users: 0,
+      inside: { read: 0, write: 0, upload: 0 },
+    };
     this.#accounts.set(name, account);
     return account;
   }
 
-  #permit({ host, login, lane, counts }: Entry, account: Account): Permit {
+  #permit({ lane, counts }: Entry, account: Account): Permit {
     const request = this.#nextRequest++;
     let isPending = counts;
     let isInside = true;
@@ -207,17 +211,16 @@ class HostGate {
           { ...answer, request, nextRequest: this.#nextRequest },
           { nowMs: this.#nowMs(), random: this.#options.random },
         );
-        const { heldUntilMs, left, resetsAtMs } = account.state;
-        if (heldUntilMs !== before.heldUntilMs || left !== before.left) {
-          this.#options.onTold({ host, login }, { heldUntilMs, left, resetsAtMs });
-        }
+        if (differ(before, account.state)) account.link?.changed();
         this.#pump();
       },
       [Symbol.dispose]: () => {
         if (!isInside) return;
         isInside = false;
+        if (isPending) account.state = afterLoss(account.state, this.#nowMs());
         settle();
         this.#inside[lane]--;
+        account.inside[lane]--;
         account.users--;
         this.#pump();
       },
@@ -227,12 +230,13 @@ class HostGate {
   /** Lets in, in the order of coming, whoever may go now, and sees to it that the others are looked at again. */
   #pump(): void {
     const nowMs = this.#nowMs();
+    const shareOf = (left: number): number => this.#options.exchange?.shareOf(left) ?? left;
     let wakeAtMs = Infinity;
     for (const waiter of this.#waiting) {
       const { entry, account } = waiter;
       const { lane, counts, isResumed = false, onThrottled } = entry;
       const { state, pending } = account;
-      const readiness = readinessOf(state, { nowMs, pending, counts });
+      const readiness = readinessOf(state, { nowMs, pending, counts, shareOf });
       if (typeof readiness === "object") {
         wakeAtMs = Math.min(wakeAtMs, readiness.untilMs);
         if (waiter.untilMs === readiness.untilMs) continue;
@@ -240,10 +244,11 @@ class HostGate {
         onThrottled?.(readiness.untilMs);
         continue;
       }
-      const isFull = !isResumed && this.#inside[lane] >= this.#options.maxParallel;
-      if (readiness === "after-answers" || isFull) continue;
+      const isFull = this.#inside[lane] >= this.#options.maxParallel && account.inside[lane] > 0;
+      if (readiness === "after-answers" || (isFull && !isResumed)) continue;
       this.#waiting.delete(waiter);
       this.#inside[lane]++;
+      account.inside[lane]++;
       if (counts) account.pending++;
       waiter.grant();
     }
@@ -265,4 +270,9 @@ class HostGate {
   #nowMs(): number {
     return this.#options.clock.now().getTime();
   }
+}
+
+/** Whether a registry has said something else than before. */
+function differ(a: RateState, b: RateState): boolean {
+  return a.heldUntilMs !== b.heldUntilMs || a.left !== b.left || a.resetsAtMs !== b.resetsAtMs;
 }

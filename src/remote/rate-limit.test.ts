@@ -5,9 +5,11 @@ import * as fc from "fast-check";
 import {
   afterAnswer,
   afterHearsay,
+  afterLoss,
   readinessOf,
   unlimited,
   type RateState,
+  type Readiness,
   type Told,
 } from "./rate-limit.ts";
 
@@ -25,8 +27,10 @@ function told(
   return afterAnswer(state, answer, { nowMs: atMs, random: () => 0 });
 }
 
-const readiness = (state: RateState, pending = 0, atMs = nowMs) =>
-  readinessOf(state, { nowMs: atMs, pending, counts: true });
+const all = (left: number): number => left;
+
+const readiness = (state: RateState, pending = 0, atMs = nowMs, shareOf = all) =>
+  readinessOf(state, { nowMs: atMs, pending, counts: true, shareOf });
 
 const spent: Record<string, [headers: Record<string, string>, waitMs: number]> = {
   "Docker Hub's": [
@@ -79,7 +83,7 @@ describe("afterAnswer()", () => {
     test(`holds all requests after ${fact}`, () => {
       const state = told(headers, { status });
 
-      const found = readinessOf(state, { nowMs, pending: 0, counts: false });
+      const found = readinessOf(state, { nowMs, pending: 0, counts: false, shareOf: all });
 
       assert.deepEqual(found, { untilMs: nowMs + waitMs });
     });
@@ -133,7 +137,7 @@ describe("afterAnswer()", () => {
   test("lets out what the registry does not count", () => {
     const state = told({ "ratelimit-remaining": "0;w=60" });
 
-    assert.equal(readinessOf(state, { nowMs, pending: 0, counts: false }), "go");
+    assert.equal(readinessOf(state, { nowMs, pending: 0, counts: false, shareOf: all }), "go");
   });
 
   test("never waits for ever, whatever the headers say", () => {
@@ -157,9 +161,72 @@ describe("afterAnswer()", () => {
   });
 });
 
+/** Whether a request may go alone, and whether it may go beside another. */
+const both = (state: RateState, atMs: number) => [0, 1].map((n) => readiness(state, n, atMs));
+
+describe("readinessOf()", () => {
+  const [alone, crowd]: [Readiness[], Readiness[]] = [
+    ["go", "after-answers"],
+    ["go", "go"],
+  ];
+  test("lets one go ahead alone after a hold, until it is answered or lost", () => {
+    const held = told({ "retry-after": "20" }, { status: 429 });
+    const endMs = nowMs + 20_000;
+    const late = told({}, { state: held, atMs: nowMs + 1_000 });
+
+    assert.deepEqual(both(held, endMs), alone);
+    assert.deepEqual(both(late, endMs), alone);
+    assert.deepEqual(both(told({}, { state: held, atMs: endMs }), endMs), crowd);
+    assert.deepEqual(both(afterLoss(held, endMs), endMs), crowd);
+  });
+
+  test("lets one go ahead alone when a window has ended, though the next has no limit", () => {
+    const spent = told({ "ratelimit-remaining": "0", "ratelimit-reset": "20" });
+    const endMs = nowMs + 20_000;
+
+    assert.deepEqual(both(spent, endMs), alone);
+    assert.deepEqual(both(told({}, { state: spent, atMs: endMs }), endMs), crowd);
+  });
+
+  test("lets one go ahead alone when it was told too long ago what is left", () => {
+    const state = told({ "ratelimit-remaining": "50;w=60" });
+
+    assert.deepEqual(both(state, nowMs + 2_000), crowd);
+    assert.deepEqual(both(state, nowMs + 2_001), alone);
+  });
+
+  test("lets all go at a registry that never said anything", () => {
+    assert.deepEqual(both(unlimited, nowMs), crowd);
+    assert.deepEqual(both(told({}), nowMs + hourMs), crowd);
+  });
+
+  test("gives a process no more than its share", () => {
+    const state = told({ "ratelimit-remaining": "3", "ratelimit-reset": "20" });
+
+    assert.equal(
+      readiness(state, 0, nowMs, () => 1),
+      "go",
+    );
+    assert.equal(
+      readiness(state, 1, nowMs, () => 1),
+      "after-answers",
+    );
+    assert.deepEqual(
+      readiness(state, 0, nowMs, () => 0),
+      { untilMs: nowMs + 20_000 },
+    );
+  });
+});
+
+/** The longer one has to wait, the higher. */
+function patienceFor(found: Readiness): number {
+  if (typeof found === "object") return found.untilMs;
+  return found === "go" ? 0 : 1;
+}
+
 function hear(state: RateState, heard: Partial<Told>): RateState {
   const silent = { heldUntilMs: -Infinity, left: Infinity, resetsAtMs: -Infinity };
-  return afterHearsay(state, { ...silent, ...heard }, nowMs);
+  return afterHearsay(state, { ...silent, toldAtMs: nowMs, ...heard }, nowMs);
 }
 
 describe("afterHearsay()", () => {
@@ -172,8 +239,35 @@ describe("afterHearsay()", () => {
     assert.equal(hear(unlimited, { left: 7, resetsAtMs: nowMs + 90_000 }).left, 7);
   });
 
+  test("believes what it was told itself since", () => {
+    const own = told({ "ratelimit-remaining": "5;w=60" });
+    const heard = { left: 2, resetsAtMs: nowMs + 9_000, toldAtMs: nowMs - 1 };
+
+    assert.equal(hear(own, heard).left, 5);
+    assert.equal(hear(unlimited, heard).left, 2);
+  });
+
   test("hears nothing of a window that is over, and holds no longer than a window can last", () => {
     assert.deepEqual(hear(unlimited, { left: 0, resetsAtMs: nowMs }), unlimited);
     assert.equal(hear(unlimited, { heldUntilMs: Infinity }).heldUntilMs, nowMs + 6 * hourMs);
+    const heard = hear(unlimited, { left: 0, resetsAtMs: Infinity, toldAtMs: Infinity });
+    assert.deepEqual([heard.resetsAtMs, heard.toldAtMs], [nowMs + 6 * hourMs, nowMs]);
+  });
+
+  test("lets nobody send more than before", () => {
+    const times = fc.integer({ min: nowMs - hourMs, max: nowMs + 7 * hourMs });
+    const telling = fc.record({
+      heldUntilMs: times,
+      left: fc.oneof(fc.nat(20), fc.constant(Infinity)),
+      resetsAtMs: times,
+      toldAtMs: times,
+    });
+    const own = told({ "ratelimit-remaining": "5;w=60" });
+    fc.assert(
+      fc.property(telling, fc.nat(9), (heard, pending) => {
+        const before = patienceFor(readiness(own, pending));
+        assert.ok(patienceFor(readiness(hear(own, heard), pending)) >= before);
+      }),
+    );
   });
 });

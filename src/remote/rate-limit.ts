@@ -11,12 +11,16 @@ export interface RateState {
   readonly resetsAtMs: number;
   /** When the window of `left` was first seen. */
   readonly windowSinceMs: number;
+  /** When `left` was told. */
+  readonly toldAtMs: number;
   /** Answers to requests from this number on were given after `left` was told. */
   readonly toldBefore: number;
+  /** When it last answered without a refusal, or did not answer at all. */
+  readonly heardAtMs: number;
 }
 
 /** What others should know of it too. */
-export type Told = Pick<RateState, "heldUntilMs" | "left" | "resetsAtMs">;
+export type Told = Pick<RateState, "heldUntilMs" | "left" | "resetsAtMs" | "toldAtMs">;
 
 /** Of a registry that has said nothing. */
 export const unlimited: RateState = {
@@ -25,8 +29,15 @@ export const unlimited: RateState = {
   left: Infinity,
   resetsAtMs: -Infinity,
   windowSinceMs: 0,
+  toldAtMs: -Infinity,
   toldBefore: 0,
+  heardAtMs: -Infinity,
 };
+
+/** Of a registry that has not been asked, and may have refused others: one request goes ahead alone. */
+export function unasked(nowMs: number): RateState {
+  return { ...unlimited, heldUntilMs: nowMs };
+}
 
 /** An answer as far as it tells something of limits. */
 export interface LimitingAnswer {
@@ -49,18 +60,40 @@ const unknownWindowMs = 60_000;
 /** As long as Docker Hub counts. */
 const maxWindowMs = 6 * 60 * 60_000;
 
+/** What was told longer ago may no longer be so: others may use the same login. */
+const maxAgeMs = 2_000;
+
 const minHoldMs = 1_000;
 const maxHoldMs = 60_000;
 
-/** Decides whether a request may be sent while `pending` others that count are on their way. */
+export interface ReadinessOptions {
+  readonly nowMs: number;
+  /** How many requests that count are on their way. */
+  readonly pending: number;
+  readonly counts: boolean;
+  /** How many of those that are left are for this process. */
+  readonly shareOf: (left: number) => number;
+}
+
+/**
+ * Decides whether a request may be sent.
+ *
+ * After a wait, and when it was told too long ago how many requests are left, one goes ahead alone:
+ * the others go by its answer.
+ */
 export function readinessOf(
   state: RateState,
-  { nowMs, pending, counts }: { nowMs: number; pending: number; counts: boolean },
+  { nowMs, pending, counts, shareOf }: ReadinessOptions,
 ): Readiness {
-  if (nowMs < state.heldUntilMs) return { untilMs: state.heldUntilMs };
-  if (!counts || nowMs >= state.resetsAtMs) return "go";
-  if (state.left <= 0) return { untilMs: state.resetsAtMs };
-  return state.left - pending > 0 ? "go" : "after-answers";
+  const { heldUntilMs, heardAtMs, resetsAtMs } = state;
+  if (nowMs < heldUntilMs) return { untilMs: heldUntilMs };
+  if (!counts) return "go";
+  const isOver = nowMs >= resetsAtMs;
+  const share = isOver ? Infinity : shareOf(state.left);
+  if (share <= 0) return { untilMs: resetsAtMs };
+  const isCurrent = isOver ? heardAtMs >= resetsAtMs : nowMs - heardAtMs <= maxAgeMs;
+  const allowed = isCurrent && heardAtMs >= heldUntilMs ? share : 1;
+  return pending < allowed ? "go" : "after-answers";
 }
 
 /**
@@ -85,7 +118,8 @@ export function afterAnswer(
   if (answer.isThrottled) holdMs ??= limits.resetMs ?? backoffMs(refusals, random);
   const askedUntilMs = holdMs === undefined ? -Infinity : nowMs + Math.min(holdMs, maxWindowMs);
   const heldUntilMs = Math.max(state.heldUntilMs, askedUntilMs);
-  const next = { ...state, heldUntilMs, refusals };
+  const heardAtMs = answer.isThrottled ? state.heardAtMs : nowMs;
+  const next = { ...state, heldUntilMs, refusals, heardAtMs };
   if (limits.left === undefined) return next;
   const isOver = nowMs >= state.resetsAtMs;
   const isNewer = answer.request >= state.toldBefore;
@@ -97,19 +131,35 @@ export function afterAnswer(
       ? windowSinceMs + (limits.windowMs ?? unknownWindowMs)
       : nowMs + limits.resetMs;
   const resetsAtMs = Math.min(Math.max(endMs, nowMs + 1), nowMs + maxWindowMs);
-  return { ...next, left, windowSinceMs, resetsAtMs, toldBefore: answer.nextRequest };
+  const { nextRequest: toldBefore } = answer;
+  return { ...next, left, windowSinceMs, resetsAtMs, toldAtMs: nowMs, toldBefore };
 }
 
-/** Takes into account what somebody else was told, who uses the same login. */
+/** Takes into account that a request was not answered. Who waits for its answer must not wait for ever. */
+export function afterLoss(state: RateState, nowMs: number): RateState {
+  return { ...state, heardAtMs: nowMs };
+}
+
+/**
+ * Takes into account what somebody else was told, who uses the same login: never so that more may be
+ * sent, and of what is left only what was told no earlier than what is known.
+ */
 export function afterHearsay(state: RateState, told: Told, nowMs: number): RateState {
   const latestMs = nowMs + maxWindowMs;
   const heldUntilMs = Math.max(state.heldUntilMs, Math.min(told.heldUntilMs, latestMs));
   const next = { ...state, heldUntilMs };
-  if (told.left === Infinity || nowMs >= told.resetsAtMs) return next;
-  const resetsAtMs = Math.min(Math.max(state.resetsAtMs, told.resetsAtMs), latestMs);
   const isOver = nowMs >= state.resetsAtMs;
-  const left = isOver ? told.left : Math.min(state.left, told.left);
-  return { ...next, left, resetsAtMs, windowSinceMs: isOver ? nowMs : state.windowSinceMs };
+  const isOutdated = !isOver && told.toldAtMs < state.toldAtMs;
+  if (told.left === Infinity || nowMs >= told.resetsAtMs || isOutdated) return next;
+  const toldAtMs = Math.min(told.toldAtMs, nowMs);
+  return {
+    ...next,
+    left: isOver ? told.left : Math.min(state.left, told.left),
+    resetsAtMs: Math.min(Math.max(state.resetsAtMs, told.resetsAtMs), latestMs),
+    windowSinceMs: isOver ? nowMs : state.windowSinceMs,
+    toldAtMs: Math.max(state.toldAtMs, toldAtMs),
+    heardAtMs: Math.max(state.heardAtMs, toldAtMs),
+  };
 }
 
 function backoffMs(refusals: number, random: () => number): number {

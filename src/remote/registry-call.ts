@@ -3,7 +3,7 @@ import type { Clock } from "#async/clock.ts";
 import type { Repository } from "#oci/reference.ts";
 import type { Answer } from "./answer.ts";
 import type { Authorizer } from "./authorizer.ts";
-import type { Budgets, Permit } from "./budget.ts";
+import type { Budgets, Lane, Permit } from "./budget.ts";
 import type { Login } from "./keyring.ts";
 import { isThrottled, RegistryError, refusalError } from "./registry-error.ts";
 import type { OpenAnswer, StreamedBody, Transport, TransportRequest } from "./transport.ts";
@@ -128,6 +128,11 @@ export class RegistryCall {
     return new RegistryError("BAD_ANSWER", `it ${what}`, { act: this.#options.act });
   }
 
+  /** Whether a host, as it stands in a URL, is to be asked without HTTPS. */
+  isPlainHttp(host: string): boolean {
+    return this.#options.isPlainHttp(host);
+  }
+
   /** Makes the error for an answer that leads where Coral does not go. */
   notAllowed(reason: string): RegistryError {
     return new RegistryError("NOT_ALLOWED", reason, { act: this.#options.act });
@@ -225,14 +230,14 @@ export class RegistryCall {
   /** Sends one request when the budget allows it, and lets the budget know the answer. */
   async #admit<A extends Answer>(
     login: Login | undefined,
-    { method, url, isResumed = false }: Wanted,
+    { method, url, body, isResumed = false }: Wanted,
     exchange: () => Promise<A>,
   ): Promise<Exchange<A>> {
     const { patience, signal } = this.#options;
     const permit = await patience?.budgets.enter({
       host: url.host,
       login,
-      lane: method === "GET" || method === "HEAD" ? "read" : "write",
+      lane: laneOf(method, body),
       counts: isCounted(method, url),
       isResumed,
       signal,
@@ -273,6 +278,11 @@ interface Exchange<A> {
 
 function isStreamed(body: Wanted["body"]): boolean {
   return body !== undefined && "chunks" in body;
+}
+
+function laneOf(method: string, body: Wanted["body"]): Lane {
+  if (isStreamed(body)) return "upload";
+  return method === "GET" || method === "HEAD" ? "read" : "write";
 }
 
 /** Docker Hub counts manifests that are read, and nothing else. Others do not say, so all may count. */

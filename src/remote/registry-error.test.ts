@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
 
+import { anyText } from "#test/any-text.ts";
 import { assertLinear } from "#test/cost.ts";
 import { refusalError } from "./registry-error.ts";
 
@@ -81,7 +82,7 @@ describe("refusalError()", () => {
   });
 
   test("gives at most 256 characters in one line without a password, whatever it is told", () => {
-    const text = fc.string({ unit: "binary", maxLength: 400 });
+    const text = anyText(400);
     fc.assert(
       fc.property(text, text, fc.boolean(), (before, after, isTelling) => {
         const reason = reasonOf(ociError(before, `${before}${isTelling ? "anemone" : ""}${after}`));

@@ -177,7 +177,8 @@ export class RemoteRepository implements ContentTarget {
     }
     if (answer.status === 201) return true;
     const upload = locationOf(answer, url, call, url);
-    if (upload !== url) {
+    // Nobody else is asked to forget something.
+    if (upload !== url && upload.host === url.host) {
       await call
         .ask({ method: "DELETE", url: upload, limitBytes: maxReceiptBytes, isOnce: true })
         .catch(() => options.signal.throwIfAborted()); // It forgets the upload by itself some day.

@@ -124,10 +124,15 @@ export class Cluster {
 
   /** Ends the agent on a node as a crash would; the kubelet starts it again. */
   async killAgent(node: SandboxNode, { signal }: Scope): Promise<void> {
-    const ps = await node.crictl(["ps", "--name", "^agent$", "-q"], { signal });
+    process.kill(await this.pidOf("agent", node, { signal }), "SIGKILL");
+  }
+
+  /** The process of a container of Coral's on a node, by the container's name. */
+  async pidOf(container: string, node: SandboxNode, { signal }: Scope): Promise<number> {
+    const ps = await node.crictl(["ps", "--name", `^${container}$`, "-q"], { signal });
     const inspect = ["inspect", "-o", "go-template", "--template", "{{.info.pid}}"];
     const { stdout } = await node.crictl([...inspect, ps.stdout.trim()], { signal });
-    process.kill(Number(stdout.trim()), "SIGKILL");
+    return Number(stdout.trim());
   }
 }
 

@@ -33,8 +33,14 @@ export type DistributionVersion = keyof typeof versions;
  */
 export async function startDistribution(
   login: Login | undefined,
-  { signal, version = "3.1" }: { signal: AbortSignal; version?: DistributionVersion },
+  options: {
+    readonly signal: AbortSignal;
+    readonly version?: DistributionVersion;
+    /** Whether it removes anything. As it comes it does not. */
+    readonly canDelete?: boolean;
+  },
 ): Promise<Distribution> {
+  const { signal, version = "3.1", canDelete = true } = options;
   const { program, argv, optional } = versions[version];
   const programs = await ensurePrograms({ report: console.log, optional, signal });
   const folder = await mkdtemp(join(tmpdir(), "coral-distribution-"));
@@ -43,7 +49,10 @@ export async function startDistribution(
   const config = {
     version: 0.1,
     log: { level: "info", formatter: "json", accesslog: { disabled: true } },
-    storage: { filesystem: { rootdirectory: join(folder, "data") }, delete: { enabled: true } },
+    storage: {
+      filesystem: { rootdirectory: join(folder, "data") },
+      delete: { enabled: canDelete },
+    },
     http: { addr: "127.0.0.1:0", secret: "for a single registry" },
     ...(login && { auth: { htpasswd: { realm: "conformance", path: htpasswd } } }),
   };

@@ -31,16 +31,25 @@ export type Act =
   | "putManifest"
   | "deleteManifest";
 
+/** What registries remove: not all of them remove a tag alone, and some remove nothing unless they are told to. */
+export type Removes = "tags and digests" | "digests" | "nothing";
+
 /** A registry in memory: repositories that may take blobs over from one another. */
 export class FakeRegistry {
   readonly host: string;
   /** Whether it answers the referrers API; else only fallback tags tell. */
   readonly hasReferrersApi: boolean;
+  readonly removes: Removes;
   readonly #repositories = new Map<string, FakeRepository>();
 
-  constructor(host = "registry.test", { hasReferrersApi = true } = {}) {
+  constructor(
+    host = "registry.test",
+    options: { readonly hasReferrersApi?: boolean; readonly removes?: Removes } = {},
+  ) {
+    const { hasReferrersApi = true, removes = "tags and digests" } = options;
     this.host = host;
     this.hasReferrersApi = hasReferrersApi;
+    this.removes = removes;
   }
 
   repository(path: string): FakeRepository {
@@ -319,9 +328,11 @@ export class FakeRepository implements ContentTarget {
   ): Promise<"deleted" | "absent" | "unsupported"> {
     requireName(tagOrDigest);
     this.#note("deleteManifest", tagOrDigest, signal);
+    const { removes } = this.#registry;
+    const isTag = !digestPattern.test(tagOrDigest);
+    if (removes === "nothing" || (isTag && removes === "digests")) return "unsupported";
     if (!this.#content(tagOrDigest)) return "absent";
-    if (!digestPattern.test(tagOrDigest))
-      return this.#tags.delete(tagOrDigest) ? "deleted" : "absent";
+    if (isTag) return this.#tags.delete(tagOrDigest) ? "deleted" : "absent";
     this.#manifests.delete(tagOrDigest);
     for (const [tag, digest] of this.#tags) if (digest === tagOrDigest) this.#tags.delete(tag);
     return "deleted";

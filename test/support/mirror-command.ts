@@ -54,7 +54,11 @@ export class MirrorUser implements AsyncDisposable {
     const program = join(import.meta.dirname, "..", "..", "src", "cmd", "main.ts");
     const child = spawn(process.execPath, [program, "mirror", "run", ...args], {
       cwd: this.folder,
-      env: { PATH: `${join(this.folder, "bin")}:${process.env["PATH"]}`, HOME: this.folder },
+      env: {
+        PATH: `${join(this.folder, "bin")}:${process.env["PATH"]}`,
+        HOME: this.folder,
+        NODE_COMPILE_CACHE: process.env["NODE_COMPILE_CACHE"],
+      },
       stdio: "pipe",
     });
     this.#running.add(child);

@@ -34,7 +34,8 @@ export function aBlob(sizeBytes: number, seed: string, mediaType: string = ociLa
   return { bytes, descriptor: { mediaType, digest: digestOf(bytes), sizeBytes } };
 }
 
-function digestOf(bytes: Buffer): string {
+/** The digest that bytes have. */
+export function digestOf(bytes: Buffer): string {
   return `sha256:${hash("sha256", bytes)}`;
 }
 

@@ -9,6 +9,7 @@ import { silentLog } from "#telemetry/log.ts";
 import { aBlob, contentTargetSuite, inChunks, read } from "./content-suite.ts";
 import { startDistribution, type Distribution, type DistributionVersion } from "./distribution.ts";
 import { FaultProxy } from "./fault-proxy.ts";
+import { removalSuite } from "./removal-suite.ts";
 
 /** The registry's program may have to be built first. */
 const startTimeoutMs = 30 * 60_000;
@@ -26,8 +27,10 @@ function aClient(host: string): RegistryClient {
 function start(
   login: (Login & { username: string; password: string }) | undefined,
   version: DistributionVersion,
+  { canDelete = true } = {},
 ) {
-  return startDistribution(login, { version, signal: AbortSignal.timeout(startTimeoutMs) });
+  const signal = AbortSignal.timeout(startTimeoutMs);
+  return startDistribution(login, { version, canDelete, signal });
 }
 
 const anybody = undefined;
@@ -52,6 +55,26 @@ for (const version of ["2.8", "3.1"] as const) {
       };
     });
   }
+}
+
+for (const [version, canDelete, removes] of [
+  ["2.8", true, "digests"],
+  ["3.1", true, "tags and digests"],
+  ["2.8", false, "nothing"],
+  ["3.1", false, "nothing"],
+] as const) {
+  removalSuite(`CNCF distribution ${version}`, removes, async () => {
+    const registry = await start(anybody, version, { canDelete });
+    const client = aClient(registry.host);
+    const actions = "pull,push,delete";
+    return {
+      repository: (path) => client.repository(`${registry.host}/${path}`, { logins: [], actions }),
+      async [Symbol.asyncDispose]() {
+        await client[Symbol.asyncDispose]();
+        await registry[Symbol.asyncDispose]();
+      },
+    };
+  });
 }
 
 for (const version of ["2.8", "3.1"] as const) {
