@@ -9,11 +9,11 @@ import type { PostEntry, PostRequest, Reply } from "#http/router.ts";
 import type { Lister } from "#kube/lister.ts";
 import type { KubeObject, Node } from "#kube/types.ts";
 import type { KeyringEntry } from "#remote/keyring.ts";
+import type { LoginProviders } from "#secrets/repository-logins.ts";
 import { jsonLog } from "#telemetry/log.ts";
 import { noProviders } from "#test/credential-providers.ts";
 import { anImage } from "#test/kinds.ts";
 import { credentialsRoutes } from "./endpoint.ts";
-import type { LoginProviders } from "./login-providers.ts";
 import type { Caller } from "./token-review.ts";
 
 const app = "one.test/a/app:1";

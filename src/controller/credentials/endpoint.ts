@@ -8,11 +8,12 @@ import type { Lister } from "#kube/lister.ts";
 import { isJsonObject } from "#json/json.ts";
 import type { Node } from "#kube/types.ts";
 import { InvalidReferenceError, normalizeReference, parseReference } from "#oci/reference.ts";
+import type { LoginProviders } from "#secrets/repository-logins.ts";
+import type { SecretWatch } from "#secrets/secret-watch.ts";
 import type { Log } from "#telemetry/log.ts";
 import { agentsOnly } from "./agents-only.ts";
-import { loginsProvided, type LoginProviders } from "./login-providers.ts";
+import { loginsProvided } from "./login-providers.ts";
 import { loginsOnNode, plansAsking, type AskingPlan } from "./logins.ts";
-import type { SecretWatch } from "./secret-watch.ts";
 import type { TokenReviewer } from "./token-review.ts";
 
 export interface CredentialsDeps {

@@ -3,8 +3,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, test } from "node:test";
 
 import type { Repository } from "#oci/reference.ts";
+import type { LoginProviders } from "#secrets/repository-logins.ts";
 import { anImage } from "#test/kinds.ts";
-import { loginRevision, loginsProvided, type LoginProviders } from "./login-providers.ts";
+import { loginRevision, loginsProvided } from "./login-providers.ts";
 
 const anna = { username: "anna", password: "anemone" };
 

@@ -7,18 +7,9 @@ import {
   type Repository,
 } from "#oci/reference.ts";
 import type { Login } from "#remote/keyring.ts";
+import type { LoginProviders } from "#secrets/repository-logins.ts";
 
 type Scope = { signal: AbortSignal };
-
-/** Gives logins that no Secret holds, to the Images of every namespace. Implemented by `CredentialProviders`. */
-export interface LoginProviders {
-  /** Changes with what is set up. */
-  readonly revision: string;
-  /** Whether it may have a login for a repository. */
-  isFor(repository: Repository): boolean;
-  /** The most fitting first. It may take a minute. */
-  loginsFor(repository: Repository, scope: Scope): Promise<readonly Login[]>;
-}
 
 /**
  * The revision of all logins that an Image may use; `undefined` if there are none, so that agents ask for none.

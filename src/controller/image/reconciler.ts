@@ -4,12 +4,14 @@ import type { ImagePlan, ImagePlanSpec } from "#api/v1/image-plan.ts";
 import type { Image, ImageStatus } from "#api/v1/image.ts";
 import { imagePlans, images } from "#api/v1/resources.ts";
 import type { Clock } from "#async/clock.ts";
-import { loginRevision, type LoginProviders } from "#controller/credentials/login-providers.ts";
+import { loginRevision } from "#controller/credentials/login-providers.ts";
 import type { KubeClient } from "#kube/client.ts";
 import type { EventRecorder } from "#kube/events.ts";
 import type { Lister } from "#kube/lister.ts";
 import { formatKey, keyOf } from "#kube/key.ts";
 import { settled, type Reconcile, type Result } from "#kube/reconcile.ts";
+import type { LoginProviders } from "#secrets/repository-logins.ts";
+import type { SecretProblem } from "#secrets/secret-watch.ts";
 import type { Counter } from "#telemetry/metrics.ts";
 import { totalOf, type ImageCounts, type StateCounts } from "./counts.ts";
 import { isPlanOf, planObject, planOf, storableSpec, type Planned } from "./plan.ts";
@@ -17,7 +19,7 @@ import { happeningsOf } from "./events.ts";
 import { allowance, type Quota } from "./quota.ts";
 import type { QuotaUsage } from "./quota-usage.ts";
 import type { Resolver } from "./resolver.ts";
-import { changesInMs, statusOf, type SecretProblem, type StatusFacts } from "./status.ts";
+import { changesInMs, statusOf, type StatusFacts } from "./status.ts";
 import type { Tally } from "./tally.ts";
 
 export interface ImageDeps {

@@ -4,6 +4,7 @@ import type { Image, ImageStatus } from "#api/v1/image.ts";
 import type { Remark } from "#api/v1/remarks.ts";
 import { referenceLabel } from "#oci/reference.ts";
 import type { Condition } from "#kube/types.ts";
+import type { SecretProblem } from "#secrets/secret-watch.ts";
 import type { Failure, ImageCounts, ReferenceCounts } from "./counts.ts";
 import type { LookupProblem } from "./lookups.ts";
 import type { Planned } from "./plan.ts";
@@ -23,15 +24,6 @@ export interface StatusFacts {
   /** A node younger than this may still be filling without the Image ceasing to be Ready. */
   readonly newNodeGraceMs: number;
   readonly now: Date;
-}
-
-/** A Secret that cannot be used. */
-export interface SecretProblem {
-  readonly name: string;
-  /** `SecretNotFound`, `SecretInvalid` and so on. */
-  readonly reason: string;
-  /** For people, without anything of the Secret's content. */
-  readonly message: string;
 }
 
 /** A condition without the part that depends on what stood there before. */

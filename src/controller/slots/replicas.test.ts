@@ -8,7 +8,7 @@ import { imagePlans, images } from "#api/v1/resources.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import { credentialsRoutes } from "#controller/credentials/endpoint.ts";
-import { SecretWatch } from "#controller/credentials/secret-watch.ts";
+import { watchImageSecrets } from "#controller/credentials/image-secrets.ts";
 import { TokenReviewer } from "#controller/credentials/token-review.ts";
 import { planObject, planOf } from "#controller/image/plan.ts";
 import { router } from "#http/router.ts";
@@ -18,6 +18,7 @@ import { Informer } from "#kube/informer.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
 import { configMaps, nodes, pods, secrets } from "#kube/resource.ts";
 import { isJsonObject } from "#json/json.ts";
+import { SecretWatch } from "#secrets/secret-watch.ts";
 import { jsonLog, silentLog } from "#telemetry/log.ts";
 import { noProviders } from "#test/credential-providers.ts";
 import { aCertificate } from "#test/certificates.ts";
@@ -87,7 +88,8 @@ class Scene implements AsyncDisposable {
     };
     const informers = Object.values(caches);
     const connect = (): KubeClient => this.#connect(name);
-    const watch = stack.use(new SecretWatch({ ...common, connect, images: caches.images }));
+    const watch = stack.use(new SecretWatch({ ...common, connect }));
+    stack.use(watchImageSecrets(caches.images, watch));
     const slots = new Slots(monotonicMs);
     const reviewer = new TokenReviewer({
       namespace,

@@ -2,7 +2,7 @@ import type { Clock } from "#async/clock.ts";
 import { ApiError, ApiUnreachableError } from "#kube/errors.ts";
 import { Informer } from "#kube/informer.ts";
 import type { Log } from "#telemetry/log.ts";
-import { pullSecrets, type PullSecret } from "./pull-secret.ts";
+import { keptSecrets, type KeptSecret } from "./kept-secret.ts";
 import type { WatchClient } from "./watch-pool.ts";
 
 /** What a watch of one Secret needs. */
@@ -24,7 +24,7 @@ const patience = 3;
  */
 export class WatchedSecret {
   readonly #key: string;
-  readonly #informer: Informer<PullSecret>;
+  readonly #informer: Informer<KeptSecret>;
   readonly #onChange: () => void;
   readonly #stop = new AbortController();
   #failures = 0;
@@ -44,14 +44,14 @@ export class WatchedSecret {
         watch: (resource, options) => this.#attend(client.watch(resource, options)),
         watchError: (resource, status) => client.watchError(resource, status),
       },
-      resource: pullSecrets,
+      resource: keptSecrets,
       namespace,
       fieldSelector: `metadata.name=${name}`,
     });
     this.#informer.onChange(onChange);
   }
 
-  get state(): "reading" | "unreadable" | "missing" | PullSecret {
+  get state(): "reading" | "unreadable" | "missing" | KeptSecret {
     if (this.#isForbidden) return "unreadable";
     if (this.#informer.hasSynced) return this.#informer.get(this.#key) ?? "missing";
     return this.#failures >= patience ? "unreadable" : "reading";
@@ -67,7 +67,7 @@ export class WatchedSecret {
   }
 
   stop(): void {
-    this.#stop.abort(new Error("No Image names the Secret any more"));
+    this.#stop.abort(new Error("Nobody names the Secret any more"));
   }
 
   /** Looks how a watch fares, which an informer keeps to itself. */

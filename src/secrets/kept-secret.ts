@@ -1,16 +1,18 @@
 import { secrets, type Resource } from "#kube/resource.ts";
 import type { KubeObject } from "#kube/types.ts";
 import { parsePullSecret, type KeyringEntry } from "#remote/keyring.ts";
+import { parseAuthority, type Authority } from "./authority.ts";
 
-/** What is kept of a Secret: its logins, and nothing else that it holds. */
-export interface PullSecret extends KubeObject {
+/** What is kept of a Secret: its logins, its authority, and nothing else that it holds. */
+export interface KeptSecret extends KubeObject {
   readonly entries: readonly KeyringEntry[];
-  /** What of it cannot be used, to stand after the Secret's name. */
+  /** Why some of it cannot be used as logins, to stand after the Secret's name. */
   readonly problems: readonly string[];
+  readonly authority: Authority;
 }
 
-/** Secrets, read for their logins. */
-export const pullSecrets: Resource<PullSecret> = {
+/** Secrets, read for what is kept of them. */
+export const keptSecrets: Resource<KeptSecret> = {
   ...secrets,
   parse(value) {
     const { metadata, type, data } = secrets.parse(value);
@@ -23,6 +25,7 @@ export const pullSecrets: Resource<PullSecret> = {
         ...(resourceVersion !== undefined && { resourceVersion }),
       },
       ...parsePullSecret({ ...(type !== undefined && { type }), ...(data && { data }) }),
+      authority: parseAuthority(data),
     };
   },
 };

@@ -1,12 +1,9 @@
 import { hash } from "node:crypto";
 
-import type { Image } from "#api/v1/image.ts";
 import { TaskGroup } from "#async/task-group.ts";
-import type { SecretProblem } from "#controller/image/status.ts";
-import type { Informer } from "#kube/informer.ts";
 import { formatKey, parseKey } from "#kube/key.ts";
 import type { KeyringEntry } from "#remote/keyring.ts";
-import { isObjectName } from "./pull-secret.ts";
+import { isObjectName } from "./kept-secret.ts";
 import { WatchPlaces, type PlaceMoves } from "./watch-places.ts";
 import { WatchPool, type OwnClient } from "./watch-pool.ts";
 import { WatchedSecret, type WatchDeps } from "./watched-secret.ts";
@@ -14,7 +11,6 @@ import { WatchedSecret, type WatchDeps } from "./watched-secret.ts";
 export interface SecretWatchOptions extends Omit<WatchDeps, "client"> {
   /** Makes a client whose connection is for some dozens of Secrets. It ends with the watch. */
   connect: () => OwnClient;
-  images: Pick<Informer<Image>, "onChange">;
   /** The most Secrets watched at once, by each replica. */
   maxSecrets?: number;
   /** The most of one namespace, so that it cannot take the places of all others. */
@@ -23,19 +19,33 @@ export interface SecretWatchOptions extends Omit<WatchDeps, "client"> {
 
 type SecretName = { readonly namespace: string; readonly name: string };
 
+/** A Secret that cannot be used. */
+export interface SecretProblem {
+  readonly name: string;
+  /** `SecretNotFound`, `SecretInvalid` and so on. */
+  readonly reason: string;
+  /** For people, without anything of the Secret's content. */
+  readonly message: string;
+}
+
 /**
- * Knows the Secrets that Images name, and no others: each is watched by its name while an Image of
- * its namespace names it. Of their contents, only logins are kept, in memory.
+ * Knows the Secrets that users name, and no others: each is watched by its name while a user in its
+ * namespace names it. Of their contents, only logins and `ca.crt` are kept, in memory.
+ *
+ * ```ts
+ * secrets.use("team/tools", "team", ["push", "pull", "ca"]);
+ * const logins = loginsFor(repository, secrets.entriesFor("team", ["push", "pull"]));
+ * const ca = secrets.caOf("team", "ca");
+ * ```
  */
 export class SecretWatch implements AsyncDisposable {
   readonly #pool: WatchPool;
   readonly #deps: WatchDeps;
   readonly #places: WatchPlaces;
-  readonly #images: Disposable;
   readonly #listeners = new Set<(secret: SecretName) => void>();
-  /** By Image, the keys of the Secrets it names. */
+  /** By user, the keys of the Secrets it names. */
   readonly #namedBy = new Map<string, ReadonlySet<string>>();
-  /** By Secret, how many Images name it. */
+  /** By Secret, how many users name it. */
   readonly #uses = new Map<string, number>();
   readonly #watched = new Map<string, WatchedSecret>();
   #start: ((secret: WatchedSecret) => void) | undefined;
@@ -46,9 +56,6 @@ export class SecretWatch implements AsyncDisposable {
     this.#deps = { client: this.#pool, clock, log, ...(random && { random }) };
     const { maxSecrets = 1_000, maxPerNamespace = 32 } = options;
     this.#places = new WatchPlaces({ max: maxSecrets, maxPerNamespace });
-    this.#images = options.images.onChange(({ type, key, object }) => {
-      this.#setNamed(key, type === "deleted" ? new Set() : keysOf(object));
-    });
   }
 
   /** Watches until aborted. Call it once. */
@@ -69,7 +76,29 @@ export class SecretWatch implements AsyncDisposable {
     }
   }
 
-  /** What Secrets of a namespace hold, in the order of the names. What cannot be read holds nothing. */
+  /**
+   * Watches the Secrets of a namespace that a user names, in place of what it named before. With no
+   * names it lets all go.
+   *
+   * @param user - a key of the caller's own, which means nothing here.
+   */
+  use(user: string, namespace: string, names: readonly string[]): void {
+    const before = this.#namedBy.get(user) ?? new Set();
+    const keys = new Set(names.filter(isObjectName).map((name) => formatKey({ namespace, name })));
+    if (keys.size > 0) this.#namedBy.set(user, keys);
+    else this.#namedBy.delete(user);
+    for (const key of keys.difference(before)) {
+      this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1);
+      this.#move(this.#places.add(key));
+    }
+    for (const key of before.difference(keys)) {
+      const uses = (this.#uses.get(key) ?? 1) - 1;
+      if (uses > 0) this.#uses.set(key, uses);
+      else this.#release(key);
+    }
+  }
+
+  /** The logins of Secrets of a namespace, in the order of the names. What cannot be read has none. */
   entriesFor(namespace: string, names: readonly string[]): readonly KeyringEntry[] {
     return names.flatMap((name) => {
       const state = this.#stateOf({ namespace, name });
@@ -77,13 +106,34 @@ export class SecretWatch implements AsyncDisposable {
     });
   }
 
-  /** What is wrong with Secrets, for people. Nothing of what they hold is in it. */
-  problemsOf(namespace: string, names: readonly string[]): readonly SecretProblem[] {
-    return names.flatMap((name) => {
+  /** The certificates in a Secret's `ca.crt`, in PEM; `undefined` if there are none, or none yet. */
+  caOf(namespace: string, name: string): string | undefined {
+    const state = this.#stateOf({ namespace, name });
+    if (typeof state === "string" || !("pem" in state.authority)) return undefined;
+    return state.authority.pem;
+  }
+
+  /**
+   * What is wrong with Secrets, for people: each once, whatever it is named for. Nothing of what they
+   * hold is in it.
+   *
+   * @param names - of those that are to hold logins.
+   * @param ca - name of the one that is to hold a `ca.crt`, which may be one of the others too.
+   */
+  problemsOf(
+    namespace: string,
+    names: readonly string[],
+    { ca }: { ca?: string | undefined } = {},
+  ): readonly SecretProblem[] {
+    const all = new Set([...names, ...(ca === undefined ? [] : [ca])]);
+    return [...all].flatMap((name) => {
       const state = this.#stateOf({ namespace, name });
       if (state === "reading") return [];
       if (typeof state === "string") return { ...stateProblems[state], name };
-      const { problems } = state;
+      const problems = [
+        ...(names.includes(name) ? state.problems : []),
+        ...(name === ca && "problem" in state.authority ? [state.authority.problem] : []),
+      ];
       return problems.length === 0
         ? []
         : { name, reason: "SecretInvalid", message: problems.join("; ") };
@@ -111,10 +161,9 @@ export class SecretWatch implements AsyncDisposable {
     return { [Symbol.dispose]: () => this.#listeners.delete(listener) };
   }
 
-  /** Listens to Images no more, lets all Secrets go, and ends the connections. */
+  /** Lets all Secrets go, and ends the connections. Nothing may be used any more. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#images[Symbol.dispose]();
-    for (const key of this.#namedBy.keys()) this.#setNamed(key, new Set());
+    for (const user of this.#namedBy.keys()) this.use(user, "", []);
     await this.#pool[Symbol.asyncDispose]();
   }
 
@@ -123,23 +172,8 @@ export class SecretWatch implements AsyncDisposable {
     const key = formatKey(secret);
     const watched = this.#watched.get(key);
     if (watched) return watched.state;
-    // The Image that names it may not have been heard of yet.
+    // Whoever names it may not have said so yet.
     return this.#uses.has(key) ? "over" : "reading";
-  }
-
-  #setNamed(image: string, keys: ReadonlySet<string>): void {
-    const before = this.#namedBy.get(image) ?? new Set();
-    if (keys.size > 0) this.#namedBy.set(image, keys);
-    else this.#namedBy.delete(image);
-    for (const key of keys.difference(before)) {
-      this.#uses.set(key, (this.#uses.get(key) ?? 0) + 1);
-      this.#move(this.#places.add(key));
-    }
-    for (const key of before.difference(keys)) {
-      const uses = (this.#uses.get(key) ?? 1) - 1;
-      if (uses > 0) this.#uses.set(key, uses);
-      else this.#release(key);
-    }
   }
 
   #release(key: string): void {
@@ -186,8 +220,3 @@ const stateProblems = {
     message: "is one more than Coral watches, of this namespace or of all",
   },
 } as const;
-
-function keysOf({ metadata: { namespace = "" }, spec }: Image): ReadonlySet<string> {
-  const names = spec.imagePullSecrets.map(({ name }) => name).filter(isObjectName);
-  return new Set(names.map((name) => formatKey({ namespace, name })));
-}
