@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { Semaphore } from "#async/semaphore.ts";
 import { FakeError, FakeRegistry, type FakeRepository } from "#test/fake-repository.ts";
+import { FairSlots } from "./fair-slots.ts";
 import { BlobPool, type BlobRequest } from "./blob-pool.ts";
 
 interface Scene {
@@ -13,7 +13,7 @@ interface Scene {
 
 function aScene(signal: AbortSignal): Scene {
   const registry = new FakeRegistry("target.test");
-  const slots = new Semaphore(4);
+  const slots = new FairSlots(4);
   return {
     pool: new BlobPool({ signal }),
     registry,
@@ -22,6 +22,7 @@ function aScene(signal: AbortSignal): Scene {
       target: { repository: registry.repository(path), path },
       descriptor: source.addBlob("layer"),
       slots,
+      parties: [],
       signal,
       onProgress: () => undefined,
       ...more,
@@ -48,7 +49,7 @@ describe("BlobPool", () => {
   test("does not wait for another host's copy of the same blob", async ({ signal }) => {
     const { pool, request } = aScene(signal);
     const [slow, fast] = [aSource("slow.test"), aSource("fast.test")];
-    const stuck = request(slow, "a", { slots: new Semaphore(1) });
+    const stuck = request(slow, "a", { slots: new FairSlots(1) });
     const release = slow.holdBlob(stuck.descriptor.digest);
     const waiting = pool.provide(stuck);
 
@@ -66,6 +67,24 @@ describe("BlobPool", () => {
     await assert.rejects(pool.provide(wanted), (thrown) => thrown === error);
 
     assert.equal(await pool.provide(wanted), "copied");
+  });
+
+  test("ends with its own run while another run brings the same blob", async ({ signal }) => {
+    const { pool, request } = aScene(signal);
+    const source = aSource("source.test");
+    const first = request(source, "a");
+    const release = source.holdBlob(first.descriptor.digest);
+    const slow = pool.provide(first);
+    while (source.asked("blob").length === 0) await new Promise(setImmediate);
+    const stop = new AbortController();
+    const beside = new BlobPool({ signal: stop.signal, beside: pool });
+    const waiting = beside.provide(request(source, "b", { signal: stop.signal }));
+    const reason = new Error("the shard is another worker's");
+    stop.abort(reason);
+    await assert.rejects(waiting, (error) => error === reason);
+
+    release();
+    assert.equal(await slow, "copied");
   });
 
   test("goes on for one tag when another, which began it, ends", async ({ signal }) => {
@@ -100,5 +119,41 @@ describe("BlobPool", () => {
     assert.equal(provided.status === "fulfilled" && provided.value, "copied");
     await assert.rejects(pool.provide({ ...wrong, target: { ...wrong.target, path: "b" } }));
     assert.equal(await pool.provide(request(source, "b")), "mounted");
+  });
+});
+
+describe("BlobPool beside another", () => {
+  test("takes over what the other one brought, and forgets with it", async ({ signal }) => {
+    const { pool, registry, request } = aScene(signal);
+    const source = aSource("source.test");
+    await pool.provide(request(source, "a"));
+    const beside = new BlobPool({ signal, beside: pool });
+
+    assert.equal(await beside.provide(request(source, "b")), "mounted");
+    beside.forget("b");
+    registry.repository("b").removeBlob(request(source, "b").descriptor.digest);
+    assert.equal(await pool.provide(request(source, "b")), "mounted", "it is looked at again");
+    pool.forget("a");
+    pool.forget("b");
+    assert.equal(await pool.provide(request(source, "c")), "copied");
+  });
+
+  test("goes on when the other one is aborted in mid-blob", async ({ signal }) => {
+    const { registry, request } = aScene(signal);
+    const source = aSource("source.test");
+    const stop = new AbortController();
+    const pool = new BlobPool({ signal: stop.signal });
+    const beside = new BlobPool({ signal, beside: pool });
+    const held = request(source, "a", { signal: stop.signal });
+    const release = source.holdBlob(held.descriptor.digest);
+    const first = pool.provide(held);
+    const second = beside.provide({ ...request(source, "b"), slots: held.slots });
+    const reason = new Error("enough");
+    stop.abort(reason);
+    release();
+
+    await assert.rejects(first, (error) => error === reason);
+    assert.equal(await second, "copied");
+    assert.deepEqual(registry.repository("b").digests(), [held.descriptor.digest]);
   });
 });

@@ -1,3 +1,5 @@
+import { addAbortListener } from "node:events";
+
 import { Semaphore } from "#async/semaphore.ts";
 import {
   WrongContentError,
@@ -6,6 +8,7 @@ import {
   type Descriptor,
 } from "#oci/content.ts";
 import type { BlobOutcome } from "./copy-result.ts";
+import type { FairSlots, Parties } from "./fair-slots.ts";
 import { SharedWork } from "./shared-work.ts";
 
 /** How many blobs a registry is asked for at the same time whether it has them. */
@@ -25,7 +28,9 @@ export interface BlobRequest {
   readonly target: TargetRepository;
   readonly descriptor: Descriptor;
   /** Caps the blobs in flight; of whoever shares it. */
-  readonly slots: Semaphore;
+  readonly slots: FairSlots;
+  /** On whose behalf the blob is wanted. */
+  readonly parties: Parties;
   /** Whether nothing is likely to be at the target. */
   readonly isNew?: boolean;
   /** Ends the waiting. A transfer that has begun goes on: another tag may want the same blob. */
@@ -39,18 +44,25 @@ export interface BlobRequest {
  */
 export class BlobPool {
   readonly #signal: AbortSignal;
-  readonly #lookups = new Semaphore(maxLookups);
+  readonly #lookups: Semaphore;
   readonly #requests = new SharedWork();
   /** Repositories that have a blob, by digest. */
-  readonly #homes = new Map<string, Set<string>>();
+  readonly #homes: Map<string, Set<string>>;
   /** Content that is wrong stays wrong: nobody downloads it again in this run. */
   readonly #refused = new Map<string, WrongContentError>();
   /** Blobs on their way, by digest, from those who share slots: those of one host. */
-  readonly #busy = new WeakMap<Semaphore, Map<string, Promise<void>>>();
+  readonly #busy: WeakMap<FairSlots, Map<string, Promise<void>>>;
 
-  /** @param options.signal - the run's: it ends transfers, too. */
-  constructor({ signal }: { signal: AbortSignal }) {
+  /**
+   * @param options.signal - the run's: it ends transfers, too.
+   * @param options.beside - of another run to the same registry, by the same login. What either of them
+   *   brought is known to both; neither ends with the other.
+   */
+  constructor({ signal, beside }: { signal: AbortSignal; beside?: BlobPool | undefined }) {
     this.#signal = signal;
+    this.#lookups = beside ? beside.#lookups : new Semaphore(maxLookups);
+    this.#homes = beside ? beside.#homes : new Map<string, Set<string>>();
+    this.#busy = beside ? beside.#busy : new WeakMap<FairSlots, Map<string, Promise<void>>>();
   }
 
   /**
@@ -76,6 +88,13 @@ export class BlobPool {
     return outcome;
   }
 
+  /** Forgets what a repository has, since somebody may take it away when its run is over. */
+  forget(path: string): void {
+    for (const [digest, homes] of this.#homes) {
+      if (homes.delete(path) && homes.size === 0) this.#homes.delete(digest);
+    }
+  }
+
   #isAt(digest: string, path: string): boolean {
     return this.#homes.get(digest)?.has(path) === true;
   }
@@ -89,10 +108,13 @@ export class BlobPool {
    * One repository after the other: the second can take over what the first got. A host that is slow has
    * only its own wait.
    */
-  async #one<T>({ slots, descriptor: { digest } }: BlobRequest, act: () => Promise<T>): Promise<T> {
+  async #one<T>(
+    { slots, descriptor: { digest }, signal }: BlobRequest,
+    act: () => Promise<T>,
+  ): Promise<T> {
     const busy = this.#busy.get(slots) ?? new Map<string, Promise<void>>();
     this.#busy.set(slots, busy);
-    while (busy.has(digest)) await busy.get(digest);
+    while (busy.has(digest)) await waitFor(busy.get(digest), signal);
     const { promise, resolve } = Promise.withResolvers<void>();
     busy.set(digest, promise);
     try {
@@ -137,6 +159,13 @@ export class BlobPool {
       throw error;
     }
   }
+}
+
+/** Waits for what does not end with this tag, or with this run. */
+async function waitFor(other: Promise<void> | undefined, signal: AbortSignal): Promise<void> {
+  const { promise, reject } = Promise.withResolvers<void>();
+  using _ = addAbortListener(signal, () => reject(signal.reason));
+  await Promise.race([other, promise]);
 }
 
 /** What one manifest says of a blob, and may have wrong, another one may have right. */

@@ -61,6 +61,20 @@ export type CopyEvent =
     })
   | (TagEvent & { readonly kind: "tagDone"; readonly result: TagResult });
 
+/** What is known of the target before something is written for a tag. */
+export interface TagAtTarget {
+  /** Whether the target has that tag or digest, with this content or other. */
+  readonly isThere: boolean;
+  /** All tags that the target had when the run began, if they are known. */
+  readonly targetTags: ReadonlySet<string> | undefined;
+}
+
+/**
+ * Called once for each tag for which something has to be written, and awaited before the first byte of it is.
+ * If it throws, the tag has failed.
+ */
+export type BeforeCopy = (tag: string, target: TagAtTarget) => Promise<void>;
+
 /** How a blob came to be at the target. */
 export type BlobOutcome = "copied" | "mounted" | "skipped";
 

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { Semaphore } from "#async/semaphore.ts";
 import { formatDescriptor, mediaTypes } from "#oci/manifest.ts";
 import { FakeError, FakeRegistry, FakeRepository } from "#test/fake-repository.ts";
 import { addImage, addIndex, configType } from "#test/images.ts";
+import { FairSlots } from "./fair-slots.ts";
 import { BlobPool } from "./blob-pool.ts";
 import type { CopyEvent } from "./copy-result.ts";
 import { aScene } from "#test/copy-scene.ts";
@@ -104,7 +104,7 @@ describe("RepositoryCopy", () => {
     const other = new FakeRegistry("source.test").repository("org/other");
     addImage(source, ["shared"], { tag: "1" });
     addImage(other, ["shared"], { tag: "1" });
-    const shared = { blobs: new BlobPool({ signal }), slots: new Semaphore(4) };
+    const shared = { blobs: new BlobPool({ signal }), slots: new FairSlots(4) };
     const [first, second] = ["org/app", "org/other"].map((path) => registry.repository(path));
     assert.ok(first && second);
     const results = await Promise.all([
@@ -247,7 +247,7 @@ describe("RepositoryCopy", () => {
       Array.from({ length: 12 }, (_, index) => `layer ${index}`),
       { tag: "1" },
     );
-    await start({ slots: new Semaphore(3) }).copyTag("1");
+    await start({ slots: new FairSlots(3) }).copyTag("1");
 
     assert.equal(target.writing.most, 3);
   });

@@ -9,10 +9,12 @@ import {
   CopyError,
   CopyTally,
   outcomeOf,
+  type BeforeCopy,
   type CopyEvent,
   type CopyOutcome,
   type TagResult,
 } from "./copy-result.ts";
+import { FairSlots, type Parties } from "./fair-slots.ts";
 import { GraphCopy, type CopyScope } from "./graph-copy.ts";
 import { linksOf, type Links } from "./links.ts";
 import { filterIndex, isFilteredFrom, requirePlatform } from "./platforms.ts";
@@ -32,15 +34,18 @@ export interface RepositoryCopyOptions {
   /** Of the target's registry, for a whole run. */
   readonly blobs: BlobPool;
   /** Caps the blobs in flight; share one between copies to bound them together. */
-  readonly slots?: Semaphore;
+  readonly slots?: FairSlots;
+  /** On whose behalf, for those who share slots. */
+  readonly parties?: Parties;
   /** Which platforms of an index to take, like `linux/arm64`. Empty or not given: all, as they are. */
   readonly platforms?: readonly string[];
   /** Whether to copy what refers to images. */
   readonly referrers?: boolean;
-  /** Whether to look for new referrers of tags that are unchanged. */
-  readonly referrersDue?: boolean;
+  /** Whether to look for new referrers of tags that are unchanged; or of which of them. */
+  readonly referrersDue?: boolean | ReadonlySet<string>;
   /** Whether only to say what would be copied. */
   readonly dryRun?: boolean;
+  readonly beforeCopy?: BeforeCopy | undefined;
   readonly onEvent?: (event: CopyEvent) => void;
   /** The run's: several tags may wait for what one of them began. */
   readonly signal: AbortSignal;
@@ -74,11 +79,12 @@ export class RepositoryCopy {
   readonly #referrers: ReferrerCopy;
 
   constructor(options: RepositoryCopyOptions) {
-    const { source, target, blobs, slots = new Semaphore(defaultSlots), signal } = options;
+    const { source, target, blobs, parties = [], signal } = options;
+    const { slots = new FairSlots(defaultSlots) } = options;
     this.#options = options;
     this.#targetTags = new TargetTags(target.repository, { signal });
     const isNew = (): boolean => this.#targetTags.isNew;
-    this.#graph = new GraphCopy({ source, target, blobs, slots, isNew });
+    this.#graph = new GraphCopy({ source, target, blobs, slots, parties, isNew });
     this.#referrers = new ReferrerCopy({
       source,
       target: target.repository,
@@ -111,7 +117,7 @@ export class RepositoryCopy {
   }
 
   async #copy(tag: string, tally: CopyTally): Promise<CopyOutcome> {
-    const { source, target, dryRun = false, referrersDue = false, signal } = this.#options;
+    const { source, target, dryRun = false, signal } = this.#options;
     const isDigest = digestPattern.test(tag);
     if (!isDigest) parseTag(tag);
     const platforms = isDigest ? [] : (this.#options.platforms ?? []);
@@ -121,7 +127,7 @@ export class RepositoryCopy {
     if (there && !named) throw notFound(tag);
     const digestDiffers = there?.digest !== named?.digest;
     if (there && named && (await this.#isCurrent(there, named, platforms))) {
-      if (dryRun || !referrersDue)
+      if (dryRun || !this.#areReferrersDue(tag))
         return { outcome: "unchanged", digest: there.digest, digestDiffers };
       const came = await this.#copyNewReferrers(tag, there, digestDiffers, tally);
       return { outcome: came ? "copied" : "unchanged", digest: there.digest, digestDiffers };
@@ -133,15 +139,25 @@ export class RepositoryCopy {
     const known = platforms.length === 0 && named ? await this.#known(named.digest) : undefined;
     const content = known ?? (await source.manifest(tag, { signal }));
     if (!content) throw notFound(tag);
-    return this.#copyContent(tag, await this.#want(content, platforms), tally);
+    return this.#copyContent(tag, await this.#want(content, platforms), tally, there !== undefined);
   }
 
-  async #copyContent(tag: string, wanted: Wanted, tally: CopyTally): Promise<CopyOutcome> {
+  #areReferrersDue(tag: string): boolean {
+    const { referrersDue = false } = this.#options;
+    return typeof referrersDue === "boolean" ? referrersDue : referrersDue.has(tag);
+  }
+
+  async #copyContent(
+    tag: string,
+    wanted: Wanted,
+    tally: CopyTally,
+    isThere: boolean,
+  ): Promise<CopyOutcome> {
     const { referrers = true, signal } = this.#options;
     const { content, links, digestDiffers } = wanted;
     const { digest } = content;
     await using group = new TaskGroup(signal);
-    const scope = this.#scope(group, tag, tally);
+    const scope = this.#scope(group, tag, tally, isThere);
     await this.#graph.copyContents(links, scope);
     if (referrers) await this.#referrers.copyAll(this.#manifestsOf(wanted), scope);
     await this.#graph.put(digestPattern.test(tag) ? digest : tag, content, links, scope);
@@ -167,7 +183,7 @@ export class RepositoryCopy {
       : undefined;
     if (!content) return false;
     await using group = new TaskGroup(signal);
-    const scope = this.#scope(group, tag, tally);
+    const scope = this.#scope(group, tag, tally, true);
     const links = linksOf(content);
     if (isIndexType(content.mediaType)) await this.#graph.copyContents(links, scope);
     await this.#referrers.copyAll(this.#manifestsOf({ content, links, digestDiffers }), scope);
@@ -212,8 +228,10 @@ export class RepositoryCopy {
     requirePlatform(platformOfConfig(bytes), platforms);
   }
 
-  #scope(group: TaskGroup, tag: string, tally: CopyTally): CopyScope {
+  #scope(group: TaskGroup, tag: string, tally: CopyTally, isThere: boolean): CopyScope {
     const names = this.#names(tag);
+    const { beforeCopy } = this.#options;
+    let begun: Promise<void> | undefined;
     return {
       group,
       tally,
@@ -222,6 +240,9 @@ export class RepositoryCopy {
         this.#emit({ kind: "blobProgress", ...names, digest, sentBytes, sizeBytes }),
       onBlob: ({ digest, sizeBytes }: Descriptor, how) =>
         this.#emit({ kind: "blobDone", ...names, digest, sizeBytes, how }),
+      beforeWrite:
+        beforeCopy &&
+        (() => (begun ??= beforeCopy(tag, { isThere, targetTags: this.#targetTags.known }))),
     };
   }
 

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 
-import { Semaphore } from "#async/semaphore.ts";
 import { aScene } from "#test/copy-scene.ts";
 import { FakeError } from "#test/fake-repository.ts";
 import { addImage, addIndex } from "#test/images.ts";
+import { FairSlots } from "./fair-slots.ts";
 
 const numbers = (length: number): string[] => Array.from({ length }, (_, index) => `${index}`);
 
@@ -51,7 +51,7 @@ describe("GraphCopy", () => {
       await setImmediate(); // Else the huge one is there before the small one is looked at.
       return write(...blob);
     };
-    const copy = start({ slots: new Semaphore(4) });
+    const copy = start({ slots: new FairSlots(4) });
     const huge = copy.copyTag("huge");
     while (target.asked("writeBlob").length < 4) await setImmediate();
     await copy.copyTag("small");

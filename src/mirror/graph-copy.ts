@@ -4,6 +4,7 @@ import type { ContentSource, Descriptor, ManifestContent } from "#oci/content.ts
 import { isIndexType } from "#oci/manifest.ts";
 import type { BlobPool, TargetRepository } from "./blob-pool.ts";
 import { CopyError, type BlobOutcome, type CopyTally } from "./copy-result.ts";
+import type { FairSlots, Parties } from "./fair-slots.ts";
 import { linksOf, type Links } from "./links.ts";
 import { SharedWork } from "./shared-work.ts";
 
@@ -24,6 +25,8 @@ export interface CopyScope {
   readonly line: Semaphore;
   readonly onProgress: (blob: Descriptor, sentBytes: number) => void;
   readonly onBlob: (blob: Descriptor, how: BlobOutcome) => void;
+  /** Awaited before something is written. */
+  readonly beforeWrite?: (() => Promise<void>) | undefined;
 }
 
 export interface GraphCopyOptions {
@@ -31,7 +34,8 @@ export interface GraphCopyOptions {
   readonly target: TargetRepository;
   readonly blobs: BlobPool;
   /** Caps the blobs in flight. */
-  readonly slots: Semaphore;
+  readonly slots: FairSlots;
+  readonly parties: Parties;
   /** Whether nothing is likely to be at the target, so that asking costs more than it saves. */
   readonly isNew: () => boolean;
 }
@@ -76,8 +80,9 @@ export class GraphCopy {
     tagOrDigest: string,
     content: ManifestContent,
     { manifests }: Links,
-    { group: { signal }, tally }: CopyScope,
+    { group: { signal }, tally, beforeWrite }: CopyScope,
   ): Promise<void> {
+    await beforeWrite?.();
     using _slot = await this.#slots.acquire({ signal });
     await this.#options.target.repository.putManifest(tagOrDigest, content, { signal });
     tally.addManifest();
@@ -130,13 +135,15 @@ export class GraphCopy {
   }
 
   async #copyBlob(descriptor: Descriptor, scope: CopyScope): Promise<void> {
-    const { source, target, blobs, slots, isNew } = this.#options;
+    const { source, target, blobs, slots, parties, isNew } = this.#options;
     using _place = await scope.line.acquire(scope.group);
+    await scope.beforeWrite?.();
     const how = await blobs.provide({
       source,
       target,
       descriptor,
       slots,
+      parties,
       isNew: isNew(),
       signal: scope.group.signal,
       onProgress: (sentBytes) => scope.onProgress(descriptor, sentBytes),

@@ -1,4 +1,6 @@
-import { Semaphore } from "#async/semaphore.ts";
+import { FairSlots, shareOf, type Parties } from "./fair-slots.ts";
+import { Tally } from "./tally.ts";
+import { Turnstile } from "./turnstile.ts";
 
 /** How much may be going on at the same time. */
 export interface HostBounds {
@@ -26,23 +28,12 @@ const maxShare = 1 / 4;
 /** How far `total` and `perTarget` may be passed for sources' hosts that have nothing under way. */
 const maxExcess = 2;
 
-/** From which host to which one. Who calls it decides what is one host: perhaps host and login. */
+/** From which host to which one, and for whom. Who calls it decides what is one host: perhaps host and login. */
 export interface Hosts {
   readonly source: string;
   readonly target: string;
-}
-
-interface Waiter {
-  /** Whoever came first has the lowest. */
-  readonly number: number;
-  readonly signal: AbortSignal;
-  readonly enter: () => void;
-  readonly giveUp: (reason: unknown) => void;
-}
-
-/** Those who wait for the same hosts, in the order they came. */
-interface Line extends Hosts {
-  readonly waiters: Set<Waiter>;
+  /** Among themselves those of one host are fair by these. */
+  readonly parties: Parties;
 }
 
 /**
@@ -51,24 +42,36 @@ interface Line extends Hosts {
  *
  * Waiters enter in the order they came, except that those whose host is busy let others pass: a registry
  * that is slow delays nobody but its own. No source's host gets more than a quarter of what there is, and
- * one that has nothing under way enters even where all is taken, up to twice the bounds.
+ * one that has nothing under way enters even where all is taken, up to twice the bounds. Within a source's
+ * host a party that has nothing under way there does the same: images that are huge delay no one else's. Tags
+ * of a source's host that is held only wait, and take no room from others.
  */
 export class HostSlots {
   readonly #bounds: HostBounds;
-  readonly #lines = new Map<string, Line>();
-  readonly #busy = new Map<string, number>();
-  readonly #blobs = new Map<string, Semaphore>();
-  readonly #watched = new WeakSet<AbortSignal>();
-  #lastNumber = 0;
+  /** Of sources' hosts that are not held, by target's host. */
+  readonly #busy = new Tally();
+  /** Of each source's host that something is copied from. */
+  readonly #sources = new Map<string, SourceTally>();
+  /** How often each source's host is held. */
+  readonly #holds = new Tally();
+  readonly #blobs = new Map<string, WeakRef<FairSlots>>();
+  readonly #turnstile = new Turnstile<Hosts>({
+    keyOf: ({ source, target, parties }) => JSON.stringify([source, target, ...parties]),
+    hasRoom: (hosts) => this.#hasRoom(hosts),
+    count: (hosts, change) => this.#count(hosts, change),
+  });
 
   constructor(bounds: Partial<HostBounds> = {}) {
     this.#bounds = { ...defaultBounds, ...bounds };
   }
 
-  /** The slots for blobs of a source's host. */
-  blobSlots(source: string): Semaphore {
-    const slots = this.#blobs.get(source) ?? new Semaphore(this.#bounds.blobsPerSource);
-    this.#blobs.set(source, slots);
+  /** The slots for blobs of a source's host. They are the same as long as anybody holds them. */
+  blobSlots(source: string): FairSlots {
+    const known = this.#blobs.get(source)?.deref();
+    if (known) return known;
+    for (const [host, slots] of this.#blobs) if (!slots.deref()) this.#blobs.delete(host);
+    const slots = new FairSlots(this.#bounds.blobsPerSource);
+    this.#blobs.set(source, new WeakRef(slots));
     return slots;
   }
 
@@ -78,99 +81,63 @@ export class HostSlots {
    * @throws the signal's reason, if aborted while waiting.
    */
   async acquire(hosts: Hosts, { signal }: { signal: AbortSignal }): Promise<Disposable> {
-    signal.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const number = ++this.#lastNumber;
-    this.#watch(signal);
-    this.#join(hosts, { number, signal, enter: resolve, giveUp: reject });
-    this.#admit();
-    await promise;
+    return await this.#turnstile.acquire(hosts, { signal });
+  }
+
+  /**
+   * Notes that a source's host wants to be left alone: until what it returns is disposed, tags that are copied
+   * from it count only among its own.
+   */
+  hold(source: string): Disposable {
+    if (this.#holds.of(source) === 0) this.#recount(source, -1);
+    this.#holds.count([source], 1);
+    this.#turnstile.admit();
     return {
       [Symbol.dispose]: () => {
-        this.#count(hosts, -1);
-        this.#admit();
+        this.#holds.count([source], -1);
+        if (this.#holds.of(source) === 0) this.#recount(source, 1);
       },
     };
   }
 
-  /** One listener for all who wait: to add one takes the longer the more a signal has. */
-  #watch(signal: AbortSignal): void {
-    if (this.#watched.has(signal)) return;
-    this.#watched.add(signal);
-    signal.addEventListener("abort", () => this.#turnAway(signal), { once: true });
-  }
-
-  #turnAway(signal: AbortSignal): void {
-    for (const line of this.#lines.values()) {
-      for (const waiter of line.waiters) {
-        if (waiter.signal !== signal) continue;
-        this.#leave(line, waiter);
-        waiter.giveUp(signal.reason);
-      }
-    }
-  }
-
-  #join({ source, target }: Hosts, waiter: Waiter): void {
-    const key = lineKey({ source, target });
-    const line = this.#lines.get(key) ?? { source, target, waiters: new Set() };
-    this.#lines.set(key, line);
-    line.waiters.add(waiter);
-  }
-
-  #leave(line: Line, waiter: Waiter): void {
-    line.waiters.delete(waiter);
-    if (line.waiters.size === 0) this.#lines.delete(lineKey(line));
-  }
-
-  #admit(): void {
-    for (;;) {
-      const next = this.#next();
-      if (!next) return;
-      this.#leave(next.line, next.waiter);
-      this.#count(next.line, 1);
-      next.waiter.enter();
-    }
-  }
-
-  /** Of those at the head of a line who may enter, the one who came first. */
-  #next(): { line: Line; waiter: Waiter } | undefined {
-    let next: { line: Line; waiter: Waiter } | undefined;
-    for (const line of this.#lines.values()) {
-      const [waiter] = line.waiters;
-      if (!waiter || (next && next.waiter.number < waiter.number)) continue;
-      if (this.#hasRoom(line)) next = { line, waiter };
-    }
-    return next;
-  }
-
-  #hasRoom({ source, target }: Hosts): boolean {
+  #hasRoom({ source, target, parties }: Hosts): boolean {
     const { total, perSource, perTarget } = this.#bounds;
-    const ofSource = this.#busyAt(`from ${source}`);
-    const excess = ofSource === 0 ? maxExcess : 1;
+    const { parties: ofSource } = this.#sources.get(source) ?? nothing;
+    const most = Math.min(perSource, partOf(perTarget), partOf(total));
+    const share = shareOf(parties, ofSource);
+    const excess = ofSource.total === 0 || share > 1 ? maxExcess : 1;
     return (
-      ofSource < Math.min(perSource, shareOf(perTarget), shareOf(total)) &&
-      this.#busyAt("total") < total * excess &&
-      this.#busyAt(`to ${target}`) < perTarget * excess
+      ofSource.total < most * share &&
+      this.#busy.total < total * excess &&
+      this.#busy.of(target) < perTarget * excess
     );
   }
 
-  #busyAt(key: string): number {
-    return this.#busy.get(key) ?? 0;
+  #count({ source, target, parties }: Hosts, change: 1 | -1): void {
+    const own = this.#sources.get(source) ?? { parties: new Tally(), targets: new Tally() };
+    own.parties.count(parties, change);
+    own.targets.count([target], change);
+    if (own.parties.total === 0) this.#sources.delete(source);
+    else this.#sources.set(source, own);
+    if (this.#holds.of(source) === 0) this.#busy.count([target], change);
   }
 
-  #count({ source, target }: Hosts, change: 1 | -1): void {
-    for (const key of ["total", `from ${source}`, `to ${target}`]) {
-      const busy = this.#busyAt(key) + change;
-      if (busy === 0) this.#busy.delete(key);
-      else this.#busy.set(key, busy);
+  /** Counts all tags of a source's host in, or out. */
+  #recount(source: string, change: 1 | -1): void {
+    for (const [target, count] of this.#sources.get(source)?.targets.entries() ?? []) {
+      for (let counted = 0; counted < count; counted++) this.#busy.count([target], change);
     }
   }
 }
 
-function lineKey({ source, target }: Hosts): string {
-  return `${source} ${target}`;
+/** What is copied from one source's host. */
+interface SourceTally {
+  readonly parties: Tally;
+  readonly targets: Tally;
 }
 
-function shareOf(bound: number): number {
+const nothing: SourceTally = { parties: new Tally(), targets: new Tally() };
+
+function partOf(bound: number): number {
   return Math.max(1, Math.floor(bound * maxShare));
 }

@@ -30,13 +30,13 @@ describe("runMirror() by way of a layout", () => {
     const out: MirrorTask[] = paths.map((path) => ({
       source: from.repository(path),
       target: { repository: layout.repository(`from.test/${path}`), path },
-      hosts: { source: "from.test", target: folder },
+      hosts: { source: "from.test", target: folder, parties: [] },
       selection,
     }));
     const back: MirrorTask[] = paths.map((path) => ({
       source: layout.repository(`from.test/${path}`),
       target: { repository: to.repository(path), path },
-      hosts: { source: folder, target: "to.test" },
+      hosts: { source: folder, target: "to.test", parties: [] },
       selection,
     }));
     const results = [];

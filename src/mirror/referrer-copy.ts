@@ -111,7 +111,7 @@ export class ReferrerCopy {
   async #requireListed(
     digest: string,
     referrers: readonly string[],
-    { group: { signal } }: CopyScope,
+    { group: { signal }, beforeWrite }: CopyScope,
   ): Promise<string[]> {
     const { target } = this.#options;
     const listed = new Set((await target.referrers(digest, { signal })).map((each) => each.digest));
@@ -120,6 +120,7 @@ export class ReferrerCopy {
       if (listed.has(referrer)) continue;
       const content = await target.manifest(referrer, { signal });
       if (!content || linksOf(content).subject !== digest) continue;
+      await beforeWrite?.();
       await target.putManifest(referrer, content, { signal });
       found.push(referrer);
     }

@@ -14,7 +14,7 @@ function aTask(
   selection: MirrorTask["selection"] = { listSelection: "all" },
 ): MirrorTask {
   const { path } = source;
-  const hosts = { source: source.name.split("/")[0] ?? "", target };
+  const hosts = { source: source.name.split("/")[0] ?? "", target, parties: [] };
   return { source, target: { repository: to.repository(path), path }, hosts, selection };
 }
 

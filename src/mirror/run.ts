@@ -1,6 +1,12 @@
 import type { ContentSource } from "#oci/content.ts";
 import { BlobPool, type TargetRepository } from "./blob-pool.ts";
-import { outcomeOf, type CopyEvent, type CopyFailure, type TagResult } from "./copy-result.ts";
+import {
+  outcomeOf,
+  type BeforeCopy,
+  type CopyEvent,
+  type CopyFailure,
+  type TagResult,
+} from "./copy-result.ts";
 import { RepositoryCopy } from "./copy.ts";
 import { HostSlots, type Hosts } from "./host-slots.ts";
 import { selectReferences, type TagSelection } from "./selection.ts";
@@ -15,20 +21,25 @@ export interface MirrorTask {
   /** What the bounds count by. Targets of one host take blobs over from one another. */
   readonly hosts: Hosts;
   readonly selection: TagSelection;
-  /** Whether it is time to look for new referrers of tags that are unchanged. */
-  readonly referrersDue?: boolean;
+  /** Whether it is time to look for new referrers of tags that are unchanged; or of which of them. */
+  readonly referrersDue?: boolean | ReadonlySet<string>;
 }
 
 export interface MirrorRunOptions {
   readonly tasks: readonly MirrorTask[];
   /** Share one between runs of a process, to bound them together. */
   readonly slots?: HostSlots;
+  /** Knows the blobs of the targets' registry, if all are of one: one is made for each if not given. */
+  readonly blobs?: BlobPool;
   /** Which platforms of an index to take. Empty or not given: all, as they are. */
   readonly platforms?: readonly string[];
   /** Whether to copy what refers to images. */
   readonly referrers?: boolean;
   /** Whether only to say what would be copied. */
   readonly dryRun?: boolean;
+  /** Told which tags and digests of a task's repository are going to be looked at. */
+  readonly onSelected?: (references: readonly string[], task: MirrorTask) => void;
+  readonly beforeCopy?: BeforeCopy;
   readonly onEvent?: (event: CopyEvent) => void;
   readonly signal: AbortSignal;
 }
@@ -69,7 +80,7 @@ export async function runMirror(options: MirrorRunOptions): Promise<MirrorRunRes
   signal.throwIfAborted();
   const pools = new Map<string, BlobPool>();
   const poolOf = (host: string): BlobPool => {
-    const pool = pools.get(host) ?? new BlobPool({ signal });
+    const pool = options.blobs ?? pools.get(host) ?? new BlobPool({ signal });
     pools.set(host, pool);
     return pool;
   };
@@ -84,10 +95,11 @@ export async function runMirror(options: MirrorRunOptions): Promise<MirrorRunRes
 }
 
 async function copyRepository(
-  { source, target, hosts, selection, referrersDue = false }: MirrorTask,
+  task: MirrorTask,
   options: MirrorRunOptions & { slots: HostSlots },
   blobs: BlobPool,
 ): Promise<RepositoryResult> {
+  const { source, target, hosts, selection, referrersDue = false } = task;
   const { slots, signal } = options;
   const names = { source: source.name, target: target.repository.name };
   let references: readonly string[];
@@ -101,12 +113,14 @@ async function copyRepository(
     signal.throwIfAborted();
     return { ...names, tags: [], failure: outcomeOf(error) };
   }
+  options.onSelected?.(references, task);
   const copy = new RepositoryCopy({
     ...options,
     source,
     target,
     blobs,
     slots: slots.blobSlots(hosts.source),
+    parties: hosts.parties,
     referrersDue,
   });
   const tags: TagResult[] = [];

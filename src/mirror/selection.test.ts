@@ -44,15 +44,25 @@ describe("selectReferences()", () => {
     ]);
   });
 
-  test("leaves out cosign's tags, and what is no tag, but none that only looks like them", async ({
+  test("leaves out cosign's tags, Coral's records, and what is no tag, but none that only looks like them", async ({
     signal,
   }) => {
     const attached = `sha256-${"a".repeat(64)}`;
-    const tags = [`${attached}.sig`, `${attached}.vex`, "../1", "sha256-1", "1"];
+    const record = `coral-mirror.${"0".repeat(16)}`;
+    const tags = [
+      `${attached}.sig`,
+      `${attached}.vex`,
+      "../1",
+      "sha256-1",
+      "1",
+      record,
+      `${record}0`,
+    ];
 
     assert.deepEqual(await select({ listSelection: "all" }, tags, signal), [
       `${attached}.vex`,
       "sha256-1",
+      `${record}0`,
       "1",
     ]);
   });

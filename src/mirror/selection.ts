@@ -5,6 +5,7 @@ import type { ContentSource } from "#oci/content.ts";
 import { isIndexType } from "#oci/manifest.ts";
 import { tagPattern } from "#oci/reference.ts";
 import { cosignTagPattern, fallbackTagPattern, maxTags } from "./attached-tags.ts";
+import { ownershipTagPattern } from "./ownership-tag.ts";
 
 /** Which tags and digests of a repository to copy, as `spec.repositories[]` says it. */
 export interface TagSelection {
@@ -43,7 +44,7 @@ interface SelectionOptions {
  * of all that the source has those that the filter lets through, newest first.
  *
  * Tags that belong to other manifests are none of "all": cosign's, and indexes that list referrers. They are
- * copied with what they belong to.
+ * copied with what they belong to. Nor are Coral's records of what it wrote.
  *
  * @param listTags - asked only for `all`.
  * @throws {SelectionError}
@@ -70,7 +71,7 @@ export async function selectReferences(
     if (++count > maxTags) {
       throw new SelectionError("TOO_MANY_TAGS", `The repository has more than ${maxTags} tags`);
     }
-    if (tagPattern.test(tag) && !cosignTagPattern.test(tag)) found.add(tag);
+    if (tagPattern.test(tag) && !isNoImage(tag)) found.add(tag);
   }
   const budget = { budgetMs: filterBudgetMs, signal };
   const unsure = [...found].filter((tag) => fallbackTagPattern.test(tag));
@@ -79,6 +80,10 @@ export async function selectReferences(
     for (const tag of await referrerListsIn(wanted, find, signal)) found.delete(tag);
   }
   return filterTags(filter, [...found], budget);
+}
+
+function isNoImage(tag: string): boolean {
+  return cosignTagPattern.test(tag) || ownershipTagPattern.test(tag);
 }
 
 async function referrerListsIn(

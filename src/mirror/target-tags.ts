@@ -13,6 +13,7 @@ export class TargetTags {
   readonly #target: ContentTarget;
   readonly #signal: AbortSignal;
   #listed: Promise<ReadonlySet<string> | undefined> | undefined;
+  #known: ReadonlySet<string> | undefined;
   #isNew = false;
 
   /** @param options.signal - the run's: what several tags wait for does not end with one of them. */
@@ -24,6 +25,11 @@ export class TargetTags {
   /** Whether it had no tags when the run began, so that nothing is likely to be there. */
   get isNew(): boolean {
     return this.#isNew;
+  }
+
+  /** The tags that it had when the run began, as soon as they are listed; none if they are many. */
+  get known(): ReadonlySet<string> | undefined {
+    return this.#known;
   }
 
   /** Finds what a tag names. */
@@ -49,6 +55,7 @@ export class TargetTags {
       return undefined;
     }
     this.#isNew = found.size === 0;
+    this.#known = found;
     return found;
   }
 }
