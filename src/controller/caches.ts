@@ -1,6 +1,8 @@
-import { imagePlans, images, nodeReports } from "#api/v1/resources.ts";
+import { imagePlans, images, mirrors, mirrorShards, nodeReports } from "#api/v1/resources.ts";
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Image } from "#api/v1/image.ts";
+import type { MirrorShard } from "#api/v1/mirror-shard.ts";
+import type { Mirror } from "#api/v1/mirror.ts";
 import type { NodeReport } from "#api/v1/node-report.ts";
 import type { Clock } from "#async/clock.ts";
 import type { KubeClient } from "#kube/client.ts";
@@ -8,8 +10,17 @@ import { Informer } from "#kube/informer.ts";
 import { nodes, pods } from "#kube/resource.ts";
 import type { Node, Pod } from "#kube/types.ts";
 import type { Log } from "#telemetry/log.ts";
+import { mirrorKeyOf, shardsByMirror } from "./mirror/shards.ts";
 import { podSelector } from "./pods.ts";
-import { reportSlimmer, slimImage, slimNode, slimPlan, slimPod } from "./transforms.ts";
+import {
+  reportSlimmer,
+  slimImage,
+  slimMirror,
+  slimNode,
+  slimPlan,
+  slimPod,
+  slimShard,
+} from "./transforms.ts";
 
 /** What the controller watches. */
 export interface Caches {
@@ -37,6 +48,30 @@ export function controllerCaches(
       namespace,
       labelSelector: podSelector,
       transform: slimPod,
+    }),
+  };
+}
+
+/** What the replica that leads watches besides, for Mirrors. */
+export interface MirrorCaches {
+  readonly mirrors: Informer<Mirror>;
+  readonly shards: Informer<MirrorShard>;
+}
+
+/** Makes the informers for Mirrors. Somebody has to run them. */
+export function mirrorCaches(common: { client: KubeClient; clock: Clock; log: Log }): MirrorCaches {
+  return {
+    mirrors: new Informer({ ...common, resource: mirrors, transform: slimMirror }),
+    shards: new Informer({
+      ...common,
+      resource: mirrorShards,
+      transform: slimShard,
+      indexes: {
+        [shardsByMirror]: (shard) => {
+          const key = mirrorKeyOf(shard);
+          return key === undefined ? [] : [key];
+        },
+      },
     }),
   };
 }

@@ -12,10 +12,10 @@ import { formatKey, keyOf } from "#kube/key.ts";
 import type { Change } from "#kube/object-cache.ts";
 import type { Node, Pod } from "#kube/types.ts";
 import { WorkQueue } from "#kube/work-queue.ts";
-import { loginsFor, type KeyringEntry } from "#remote/keyring.ts";
+import type { KeyringEntry } from "#remote/keyring.ts";
+import { repositoryLogins, type LoginProviders } from "#secrets/repository-logins.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Registry } from "#telemetry/metrics.ts";
-import type { LoginProviders } from "./credentials/login-providers.ts";
 import { totalOf } from "./image/counts.ts";
 import { imageReconciler, secretNamesOf, type PullSecrets } from "./image/reconciler.ts";
 import { hasBounds, type Quota } from "./image/quota.ts";
@@ -37,9 +37,6 @@ const backoff = { minMs: 200, maxMs: 60_000 };
 
 /** Changes of a node's labels that come within this time go together. */
 const patchIntervalMs = 2_000;
-
-/** Most logins that are tried at a registry for one question, as agents do for one pull. */
-const maxLogins = 8;
 
 export interface ControllerSettings {
   readonly statusIntervalMs: number;
@@ -168,8 +165,7 @@ export class Controller implements Disposable {
       loginsFor: async (image, repository, scope) => {
         const { namespace = "" } = image.metadata;
         const entries = pullSecrets.entriesFor(namespace, secretNamesOf(image));
-        const provided = await providers.loginsFor(repository, scope);
-        return [...loginsFor(repository, entries), ...provided].slice(0, maxLogins);
+        return repositoryLogins(repository, { entries, providers }, scope);
       },
       platforms: () => platforms.current,
       onFound: (key, afterMs) => imageQueue.addAfter(key, afterMs),

@@ -2,7 +2,63 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
 import { aNodeReport } from "#test/kinds.ts";
-import { reportSlimmer } from "./transforms.ts";
+import { aMirror } from "#test/mirrors.ts";
+import { reportSlimmer, slimMirror, slimNode, slimPod } from "./transforms.ts";
+
+test("slimMirror() keeps of the annotations the one that asks for a run", () => {
+  const run = { "mirror.stvz.io/run": "now" };
+  const last = { "kubectl.kubernetes.io/last-applied-configuration": "{}" };
+  const { metadata } = slimMirror(aMirror({}, { annotations: { ...run, ...last } }));
+
+  assert.deepEqual(metadata.annotations, run);
+  assert.equal(slimMirror(aMirror({}, { annotations: last })).metadata.annotations, undefined);
+});
+
+test("slimNode() keeps what says which pods the node takes", () => {
+  const taint = { key: "gpu", value: "yes", effect: "NoSchedule" };
+  const images = [{ names: ["r.io/x:1"], sizeBytes: 1 }];
+  const node = {
+    metadata: { name: "n", labels: { disk: "fast" }, annotations: { a: "b" } },
+    spec: {
+      podCIDR: "10.0.0.0/24",
+      unschedulable: true,
+      taints: [{ ...taint, timeAdded: "2026-01-01T00:00:00Z" }],
+    },
+    status: {
+      images,
+      conditions: [
+        { type: "Ready", status: "True", message: "kubelet is posting ready status" },
+        { type: "DiskPressure", status: "False" },
+      ],
+    },
+  };
+
+  assert.deepEqual(slimNode(node), {
+    metadata: { name: "n", labels: { disk: "fast" } },
+    spec: { unschedulable: true, taints: [taint] },
+    status: { conditions: [{ type: "Ready", status: "True" }] },
+  });
+});
+
+test("slimPod() keeps where the pod is and how its images are pulled", () => {
+  const container = { name: "agent", image: "coral", imagePullPolicy: "IfNotPresent" };
+  const pod = {
+    metadata: { name: "p", namespace: "coral-system" },
+    spec: {
+      nodeName: "n",
+      hostNetwork: true,
+      initContainers: [container],
+      containers: [container],
+    },
+  };
+
+  const kept = { name: "agent", imagePullPolicy: "IfNotPresent" };
+  assert.deepEqual(slimPod(pod).spec, {
+    nodeName: "n",
+    initContainers: [kept],
+    containers: [kept],
+  });
+});
 
 describe("reportSlimmer()", () => {
   test("makes equal images of all reports one object", () => {

@@ -1,8 +1,11 @@
 import type { ImagePlan } from "#api/v1/image-plan.ts";
 import type { Image } from "#api/v1/image.ts";
+import type { MirrorShard } from "#api/v1/mirror-shard.ts";
+import { runAnnotation, type Mirror } from "#api/v1/mirror.ts";
 import type { NodeReport, ReportedImage } from "#api/v1/node-report.ts";
 import { isRemark } from "#api/v1/remarks.ts";
-import type { CoreCondition, Node, ObjectMeta, Pod } from "#kube/types.ts";
+import { slimMetadata } from "#kube/slim-metadata.ts";
+import type { Container, CoreCondition, Node, Pod, Taint } from "#kube/types.ts";
 import { componentOf } from "./pods.ts";
 
 /** Different images to remember for sharing; a bound for clusters in which everything differs. */
@@ -12,11 +15,27 @@ const maxShared = 65_536;
 // images and everybody's managed fields would be most of its memory.
 
 export function slimImage({ metadata, spec, status }: Image): Image {
-  return { metadata: slim(metadata), spec, ...(status && { status }) };
+  return { metadata: slimMetadata(metadata), spec, ...(status && { status }) };
 }
 
 export function slimPlan({ metadata, spec }: ImagePlan): ImagePlan {
-  return { metadata: slim(metadata), spec };
+  return { metadata: slimMetadata(metadata), spec };
+}
+
+export function slimMirror({ metadata, spec, status }: Mirror): Mirror {
+  const run = metadata.annotations?.[runAnnotation];
+  return {
+    metadata: {
+      ...slimMetadata(metadata),
+      ...(run !== undefined && { annotations: { [runAnnotation]: run } }),
+    },
+    spec,
+    ...(status && { status }),
+  };
+}
+
+export function slimShard({ metadata, spec, status }: MirrorShard): MirrorShard {
+  return { metadata: slimMetadata(metadata), spec, ...(status && { status }) };
 }
 
 /**
@@ -48,7 +67,7 @@ export function reportSlimmer(): (report: NodeReport) => NodeReport {
   }
 
   return ({ metadata, status }) => ({
-    metadata: slim(metadata),
+    metadata: slimMetadata(metadata),
     ...(status && { status: { ...status, images: once(status.images).map(slimReported) } }),
   });
 }
@@ -73,37 +92,42 @@ function shared<T>(pool: Map<string, T>, key: string, make: () => T): T {
   return value;
 }
 
-export function slimNode({ metadata, status }: Node): Node {
-  return { metadata: slim(metadata), status: { conditions: readyOf(status?.conditions) } };
+export function slimNode({ metadata, spec, status }: Node): Node {
+  const { unschedulable, taints = [] } = spec ?? {};
+  return {
+    metadata: slimMetadata(metadata),
+    spec: {
+      ...(unschedulable !== undefined && { unschedulable }),
+      ...(taints.length > 0 && { taints: taints.map(slimTaint) }),
+    },
+    status: { conditions: readyOf(status?.conditions) },
+  };
+}
+
+function slimTaint({ key, value, effect }: Taint): Taint {
+  return { key, ...(value !== undefined && { value }), effect };
 }
 
 export function slimPod(pod: Pod): Pod {
   const { metadata, spec, status } = pod;
+  const { nodeName, initContainers = [], containers = [] } = spec ?? {};
   const podIP = componentOf(pod) === "agent" ? undefined : status?.podIP;
   return {
-    metadata: slim(metadata),
-    ...(spec?.nodeName !== undefined && { spec: { nodeName: spec.nodeName } }),
+    metadata: slimMetadata(metadata),
+    spec: {
+      ...(nodeName !== undefined && { nodeName }),
+      ...(initContainers.length > 0 && { initContainers: initContainers.map(slimContainer) }),
+      containers: containers.map(slimContainer),
+    },
     status: { conditions: readyOf(status?.conditions), ...(podIP !== undefined && { podIP }) },
   };
+}
+
+function slimContainer({ name, imagePullPolicy }: Container): Container {
+  return { name, ...(imagePullPolicy !== undefined && { imagePullPolicy }) };
 }
 
 function readyOf(conditions: readonly CoreCondition[] = []): CoreCondition[] {
   const ready = conditions.filter(({ type }) => type === "Ready");
   return ready.map(({ type, status }) => ({ type, status }));
-}
-
-function slim(metadata: ObjectMeta): ObjectMeta {
-  const { name, namespace, uid, resourceVersion, generation, labels } = metadata;
-  const { creationTimestamp, deletionTimestamp, ownerReferences } = metadata;
-  return {
-    name,
-    ...(namespace !== undefined && { namespace }),
-    ...(uid !== undefined && { uid }),
-    ...(resourceVersion !== undefined && { resourceVersion }),
-    ...(generation !== undefined && { generation }),
-    ...(labels !== undefined && { labels }),
-    ...(creationTimestamp !== undefined && { creationTimestamp }),
-    ...(deletionTimestamp !== undefined && { deletionTimestamp }),
-    ...(ownerReferences !== undefined && { ownerReferences }),
-  };
 }
