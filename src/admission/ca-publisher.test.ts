@@ -7,12 +7,18 @@ import { configMaps, validatingWebhookConfigurations } from "#kube/resource.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { FakeApiServer } from "#test/fake-api-server.ts";
 import { ManualClock } from "#test/manual-clock.ts";
-import { bundlePatch, publishCa } from "./ca-publisher.ts";
+import { publishCa, type Webhooks } from "./ca-publisher.ts";
 import { CurrentCertificate } from "./current-certificate.ts";
+import type { WebhookNeed } from "./webhook-need.ts";
 
 const namespace = "coral-system";
 const hook = { name: "coral-validation" };
 const certificate = { cert: "c", key: "k" };
+const configurations = [{ resource: validatingWebhookConfigurations, ...hook }];
+const alwaysNeeded: WebhookNeed = {
+  isNeeded: () => undefined,
+  onChange: () => ({ [Symbol.dispose]() {} }),
+};
 
 interface Bench {
   readonly server: FakeApiServer;
@@ -24,7 +30,7 @@ interface Bench {
 /** Publishes while a scene is played. */
 async function publishing(
   { signal }: { signal: AbortSignal },
-  webhooks: string | undefined,
+  webhooks: Partial<Webhooks>,
   play: (bench: Bench) => Promise<void>,
 ): Promise<void> {
   const resources = [configMaps, validatingWebhookConfigurations];
@@ -41,7 +47,11 @@ async function publishing(
   const limited = AbortSignal.any([signal, AbortSignal.timeout(20_000)]);
   const scope = AbortSignal.any([limited, stop.signal]);
   const clock = new ManualClock();
-  const names = { namespace, configMap: "coral-ca", ...(webhooks && { webhooks }) };
+  const names = {
+    namespace,
+    configMap: "coral-ca",
+    webhooks: { configurations, tellsCa: true, need: alwaysNeeded, ...webhooks },
+  };
   const common = { client, certificates, clock, random: () => 0, log: silentLog };
   const published = publishCa({ ...names, ...common }, scope);
   const becomes = async (read: () => unknown, value: unknown): Promise<void> => {
@@ -71,9 +81,18 @@ function bundlesOf({ server }: Bench): string {
     .join();
 }
 
+/** Whether the API server asks each webhook: what has no requirements selects everything. */
+function askedOf({ server }: Bench): string {
+  const found = server.get(validatingWebhookConfigurations, hook.name);
+  const { webhooks = [] } = validatingWebhookConfigurations.parse(found);
+  return webhooks
+    .map(({ objectSelector: { matchExpressions = [] } = {} }) => matchExpressions.length === 0)
+    .join();
+}
+
 describe("publishCa()", () => {
   test("tells clients and the API server, and what comes after it", async (t) => {
-    await publishing(t, hook.name, async (bench) => {
+    await publishing(t, {}, async (bench) => {
       bench.certificates.set(certificate, "one");
       await bench.becomes(() => caOf(bench), "one");
       await bench.becomes(() => bundlesOf(bench), "one,one");
@@ -84,7 +103,7 @@ describe("publishCa()", () => {
   });
 
   test("mends what a person changed or deleted, and leaves the rest of it alone", async (t) => {
-    await publishing(t, hook.name, async (bench) => {
+    await publishing(t, {}, async (bench) => {
       const { server } = bench;
       bench.certificates.set(certificate, "one");
       await bench.becomes(() => caOf(bench), "one");
@@ -104,39 +123,53 @@ describe("publishCa()", () => {
   });
 
   test("leaves webhooks to others if they see to it, and makes no configuration", async (t) => {
-    await publishing(t, undefined, async (bench) => {
+    await publishing(t, { tellsCa: false }, async (bench) => {
       bench.certificates.set(certificate, "one");
       await bench.becomes(() => caOf(bench), "one");
       assert.equal(bundlesOf(bench), ",old");
     });
-    await publishing(t, "another", async (bench) => {
+    const another = {
+      configurations: configurations.map((each) => ({ ...each, name: "another" })),
+    };
+    await publishing(t, another, async (bench) => {
       bench.certificates.set(certificate, "one");
       await bench.becomes(() => caOf(bench), "one");
       assert.equal(bench.server.list(validatingWebhookConfigurations).length, 1);
     });
   });
 
+  test("has webhooks asked while they are needed, also those of which another tells the authorities", async (t) => {
+    const listeners = new Set<() => void>();
+    let isNeeded: boolean | undefined;
+    const need: WebhookNeed = {
+      isNeeded: (webhook) => (webhook === "w1" ? isNeeded : undefined),
+      onChange(listener) {
+        listeners.add(listener);
+        return { [Symbol.dispose]: () => void listeners.delete(listener) };
+      },
+    };
+    await publishing(t, { tellsCa: false, need }, async (bench) => {
+      bench.certificates.set(certificate, "one");
+      await bench.becomes(() => caOf(bench), "one");
+      for (const [needed, asked] of [
+        [false, "true,false"],
+        [true, "true,true"],
+      ] as const) {
+        isNeeded = needed;
+        for (const listener of listeners) listener();
+        await bench.becomes(() => askedOf(bench), asked);
+      }
+      assert.equal(bundlesOf(bench), ",old");
+    });
+    assert.equal(listeners.size, 0);
+  });
+
   test("tries again when a write is refused", async (t) => {
-    await publishing(t, hook.name, async (bench) => {
+    await publishing(t, {}, async (bench) => {
       bench.server.fail({ status: 500, times: 2, matching: ({ method }) => method !== "GET" });
       bench.certificates.set(certificate, "one");
       const turn = async (): Promise<void> => bench.clock.advance(1_000);
       while (caOf(bench) !== "one" || bundlesOf(bench) !== "one,one") await turn();
     });
-  });
-});
-
-describe("bundlePatch()", () => {
-  test("changes what differs, if it still is the webhook it was", () => {
-    const webhooks = ["a", "b"].map((name) => ({
-      name,
-      clientConfig: name === "a" ? { caBundle: "new" } : {},
-    }));
-
-    assert.deepEqual(bundlePatch({ metadata: hook, webhooks }, "new"), [
-      { op: "test", path: "/webhooks/1/name", value: "b" },
-      { op: "add", path: "/webhooks/1/clientConfig/caBundle", value: "new" },
-    ]);
-    assert.deepEqual(bundlePatch({ metadata: hook }, "new"), []);
   });
 });

@@ -3,11 +3,24 @@ import { TaskGroup } from "#async/task-group.ts";
 import type { KubeClient } from "#kube/client.ts";
 import { Informer } from "#kube/informer.ts";
 import { settled, type Reconcile, type ReconcileContext } from "#kube/reconcile.ts";
-import { configMaps, validatingWebhookConfigurations } from "#kube/resource.ts";
-import type { ConfigMap, ValidatingWebhookConfiguration } from "#kube/types.ts";
+import { configMaps, type Resource } from "#kube/resource.ts";
+import type { ConfigMap, KubeObject, WebhookConfiguration } from "#kube/types.ts";
 import { WorkQueue } from "#kube/work-queue.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Certificates } from "./certificates.ts";
+import { configurationPatch } from "./webhook-configuration.ts";
+import type { WebhookNeed } from "./webhook-need.ts";
+
+/** The webhook configurations that tell the API server. */
+export interface Webhooks {
+  readonly configurations: readonly {
+    readonly resource: Resource<WebhookConfiguration>;
+    readonly name: string;
+  }[];
+  /** Whether they are told the authorities; else another sees to it. */
+  readonly tellsCa: boolean;
+  readonly need: WebhookNeed;
+}
 
 export interface CaPublisherOptions {
   client: Pick<KubeClient, "listRaw" | "watch" | "watchError" | "create" | "patch">;
@@ -15,8 +28,7 @@ export interface CaPublisherOptions {
   namespace: string;
   /** The ConfigMap that tells Coral's own clients, under `ca.crt`. */
   configMap: string;
-  /** The ValidatingWebhookConfiguration that tells the API server; none if another sees to it. */
-  webhooks?: string;
+  webhooks: Webhooks;
   clock: Clock;
   random?: () => number;
   log: Log;
@@ -25,7 +37,8 @@ export interface CaPublisherOptions {
 const backoff = { minMs: 200, maxMs: 60_000 };
 
 /**
- * Tells clients which authorities to trust, until aborted; for the leader alone.
+ * Tells clients which authorities to trust, and the API server which webhooks to ask, until aborted; for
+ * the leader alone.
  *
  * It writes only what differs, so that a steady cluster costs no writes, and mends what a person
  * changed. A ConfigMap that is gone is made anew. A webhook configuration that is gone stays so:
@@ -34,13 +47,15 @@ const backoff = { minMs: 200, maxMs: 60_000 };
 export async function publishCa(options: CaPublisherOptions, signal: AbortSignal): Promise<void> {
   const { certificates, clock, random = Math.random, log, webhooks } = options;
   const queue = new WorkQueue({ name: "ca", clock, random, backoff });
-  const places = new Map<string, Place>([["configmap", configMapOf(options)]]);
-  if (webhooks !== undefined) places.set("webhooks", webhooksOf(options, webhooks));
+  const places = new Map<string, Place>([
+    ["configmap", configMapOf(options)],
+    ...webhooks.configurations.map(
+      ({ resource, name }) => [name, webhooksOf(options, resource, name)] as const,
+    ),
+  ]);
 
   const reconcile: Reconcile = async (key, scope) => {
-    const ca = certificates.ca();
-    // Before there is one there is nothing to tell; it comes, and we hear of it.
-    if (ca !== undefined) await places.get(key)?.publish(ca, scope);
+    await places.get(key)?.publish(certificates.ca(), scope);
     return settled;
   };
 
@@ -56,6 +71,7 @@ export async function publishCa(options: CaPublisherOptions, signal: AbortSignal
   for (const [key, { informer }] of places) {
     listeners.use(informer.onChange(() => queue.add(key)));
     listeners.use(certificates.onChange(() => queue.add(key)));
+    listeners.use(webhooks.need.onChange(() => queue.add(key)));
     queue.add(key); // Also if there is nothing yet that could change.
   }
   const working = group.run((scope) => queue.run(reconcile, { workers: 1, log, signal: scope }));
@@ -64,10 +80,11 @@ export async function publishCa(options: CaPublisherOptions, signal: AbortSignal
 
 /** Where the authorities are published, and how, if it differs. */
 interface Place {
-  readonly informer: Pick<Informer<ConfigMap>, "run" | "synced"> & {
+  readonly informer: Pick<Informer<KubeObject>, "run" | "synced"> & {
     onChange(listener: () => void): Disposable;
   };
-  publish(ca: string, context: ReconcileContext): Promise<void>;
+  /** @param ca - before there is one there is nothing to tell; it comes, and we hear of it. */
+  publish(ca: string | undefined, context: ReconcileContext): Promise<void>;
 }
 
 function configMapOf({ client, namespace, configMap, ...common }: CaPublisherOptions): Place {
@@ -83,7 +100,7 @@ function configMapOf({ client, namespace, configMap, ...common }: CaPublisherOpt
     informer,
     async publish(ca, { log, signal }) {
       const current = informer.get(key);
-      if (current?.data?.["ca.crt"] === ca) return;
+      if (ca === undefined || current?.data?.["ca.crt"] === ca) return;
       log.info("publishing the authorities", { kind: configMaps.kind, ...key });
       const data = { "ca.crt": ca };
       if (current) await client.patch(configMaps, key, { type: "merge", body: { data }, signal });
@@ -92,8 +109,11 @@ function configMapOf({ client, namespace, configMap, ...common }: CaPublisherOpt
   };
 }
 
-function webhooksOf({ client, clock, random, log }: CaPublisherOptions, name: string): Place {
-  const resource = validatingWebhookConfigurations;
+function webhooksOf(
+  { client, clock, random, log, webhooks: { tellsCa, need } }: CaPublisherOptions,
+  resource: Resource<WebhookConfiguration>,
+  name: string,
+): Place {
   const informer = new Informer({
     client,
     clock,
@@ -106,35 +126,18 @@ function webhooksOf({ client, clock, random, log }: CaPublisherOptions, name: st
     informer,
     async publish(ca, { log, signal }) {
       const current = informer.get({ name });
-      const body = current ? bundlePatch(current, Buffer.from(ca).toString("base64")) : [];
+      if (!current) return;
+      const caBundle = tellsCa && ca !== undefined ? Buffer.from(ca).toString("base64") : undefined;
+      const body = configurationPatch(current, (webhook) => {
+        const isAsked = need.isNeeded(webhook);
+        return {
+          ...(caBundle !== undefined && { caBundle }),
+          ...(isAsked !== undefined && { isAsked }),
+        };
+      });
       if (body.length === 0) return;
-      log.info("publishing the authorities", { kind: resource.kind, name });
+      log.info("telling the API server of webhooks", { kind: resource.kind, name });
       await client.patch(resource, { name }, { type: "json", body, signal });
     },
   };
-}
-
-/** An RFC 6902 operation. */
-export interface Operation {
-  readonly op: "test" | "add";
-  readonly path: string;
-  readonly value: string;
-}
-
-/**
- * Makes the patch that gives every webhook these authorities and changes nothing else; empty if
- * they have them. It fails as a whole if the webhooks were reordered meanwhile.
- */
-export function bundlePatch(
-  { webhooks = [] }: ValidatingWebhookConfiguration,
-  caBundle: string,
-): Operation[] {
-  return webhooks.flatMap(({ name, clientConfig }, index) =>
-    clientConfig.caBundle === caBundle
-      ? []
-      : [
-          { op: "test", path: `/webhooks/${index}/name`, value: name },
-          { op: "add", path: `/webhooks/${index}/clientConfig/caBundle`, value: caBundle },
-        ],
-  );
 }

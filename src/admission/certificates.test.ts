@@ -79,7 +79,13 @@ function publish(
   { client, clock, signal }: Bench,
   certificates: SecretCertificates,
 ): Promise<void> {
-  const names = { namespace, configMap: "coral-ca", webhooks: "coral-validation" };
+  const resource = validatingWebhookConfigurations;
+  const webhooks = {
+    configurations: [{ resource, name: "coral-validation" }],
+    tellsCa: true,
+    need: { isNeeded: () => undefined, onChange: () => ({ [Symbol.dispose]() {} }) },
+  };
+  const names = { namespace, configMap: "coral-ca", webhooks };
   return publishCa({ ...names, client, clock, certificates, log: silentLog }, signal);
 }
 

@@ -7,7 +7,9 @@ import { isJsonObject } from "#json/json.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
 import { anImage } from "#test/kinds.ts";
-import { admissionRoutes, maxReviewBytes } from "./routes.ts";
+import { aMirror } from "#test/mirrors.ts";
+import { maxReviewBytes } from "./review-entry.ts";
+import { admissionRoutes } from "./routes.ts";
 
 const bad = anImage({ repositories: [{ name: "debian", tags: ["?"], listSelection: "listed" }] });
 
@@ -33,11 +35,15 @@ function review({ operation = "CREATE", kind = "Image", ...request }: Sent): unk
   };
 }
 
-async function send(body: unknown, metrics = new Registry()): Promise<[number, unknown]> {
+async function send(
+  body: unknown,
+  metrics = new Registry(),
+  path = "images",
+): Promise<[number, unknown]> {
   const routes = router(admissionRoutes({ log: silentLog, metrics }), silentLog);
   const options = { port: 0, host: "127.0.0.1", maxBodyBytes: maxReviewBytes };
   await using serving = await serve(routes, options);
-  const response = await fetch(`http://127.0.0.1:${serving.port}/validate/images?timeout=5s`, {
+  const response = await fetch(`http://127.0.0.1:${serving.port}/validate/${path}?timeout=5s`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify(body),
@@ -46,8 +52,8 @@ async function send(body: unknown, metrics = new Registry()): Promise<[number, u
   return [response.status, response.ok ? (JSON.parse(text) as unknown) : text];
 }
 
-async function answerTo(sent: Sent): Promise<unknown> {
-  const [status, body] = await send(review(sent));
+async function answerTo(sent: Sent, path?: string): Promise<unknown> {
+  const [status, body] = await send(review(sent), new Registry(), path);
   assert.equal(status, 200);
   assert.ok(isJsonObject(body));
   assert.equal(body["apiVersion"], "admission.k8s.io/v1");
@@ -159,6 +165,56 @@ describe("POST /validate/images", () => {
     assert.match(
       metrics.render(),
       /coral_admission_duration_seconds_count\{webhook="images",result="refused"\} 1/,
+    );
+  });
+});
+
+describe("POST /validate/mirrors", () => {
+  const bad = aMirror({ interval: "1s" });
+  const ask = async (sent: Sent): Promise<unknown> =>
+    answerTo({ kind: "Mirror", ...sent }, "mirrors");
+
+  test("lets a Mirror in that is in order", async () => {
+    assert.deepEqual(await ask({ object: aMirror() }), { uid: "u-1", allowed: true });
+  });
+
+  test("refuses one that is not", async () => {
+    const answer = await ask({ object: bad });
+
+    assert.ok(isJsonObject(answer) && answer["allowed"] === false);
+    assert.match(JSON.stringify(answer["status"]), /spec\.interval: Invalid value: .*1s/);
+  });
+
+  test("warns and lets in", async () => {
+    const answer = await ask({ object: aMirror({ platforms: ["linux/amd64"] }) });
+
+    assert.ok(isJsonObject(answer) && answer["allowed"] === true);
+    assert.match(String(answer["warnings"]), /^spec\.platforms: /);
+  });
+
+  const passing: Record<string, Sent> = {
+    "an update that leaves a fault as it was": {
+      operation: "UPDATE",
+      object: { ...bad, metadata: { ...bad.metadata, labels: { a: "b" } } },
+      oldObject: bad,
+    },
+    "a deletion": { operation: "DELETE", oldObject: bad },
+    "a status": { operation: "UPDATE", subResource: "status", object: bad, oldObject: aMirror() },
+    "another kind": { kind: "Image", object: bad },
+  };
+  for (const [what, sent] of Object.entries(passing)) {
+    test(`lets ${what} pass`, async () => {
+      assert.deepEqual(await ask(sent), { uid: "u-1", allowed: true });
+    });
+  }
+
+  test("is measured apart", async () => {
+    const metrics = new Registry();
+    await send(review({ kind: "Mirror", object: bad }), metrics, "mirrors");
+
+    assert.match(
+      metrics.render(),
+      /coral_admission_duration_seconds_count\{webhook="mirrors",result="refused"\} 1/,
     );
   });
 });

@@ -1,26 +1,20 @@
-import type { Image } from "#api/v1/image.ts";
-import { images } from "#api/v1/resources.ts";
-import type { PostEntry, PostRequest, Reply, Routes } from "#http/router.ts";
+import { imagePolicies, images, mirrors } from "#api/v1/resources.ts";
+import type { SpecProblem } from "#api/v1/spec-problems.ts";
+import type { Routes } from "#http/router.ts";
+import type { Resource } from "#kube/resource.ts";
 import { MalformedObjectError } from "#kube/shape.ts";
+import type { KubeObject } from "#kube/types.ts";
 import type { Log } from "#telemetry/log.ts";
 import type { Registry } from "#telemetry/metrics.ts";
-import { validateImage, type Fault } from "./image-validation.ts";
-import { admissionSeconds } from "./metrics.ts";
-import {
-  formatReview,
-  parseReview,
-  type AdmissionRequest,
-  type Answer,
-  type Cause,
-} from "./review.ts";
+import { validateImagePolicy } from "./image-policy-validation.ts";
+import { validateImage } from "./image-validation.ts";
+import { admissionSeconds, type WebhookName } from "./metrics.ts";
+import { validateMirror } from "./mirror-validation.ts";
+import { reviewEntry } from "./review-entry.ts";
+import { letIn, type AdmissionRequest, type Answer, type Cause } from "./review.ts";
+import type { Verdict } from "./verdict.ts";
 
-/**
- * An API server takes requests of 3 MiB; a review may hold the object, the one before, and a frame.
- * The server that these routes are served by needs as much.
- */
-export const maxReviewBytes = 7 << 20;
-
-/** Within the webhook's `timeoutSeconds`, for an answer that comes later is none. */
+/** Of the five seconds for which the API server waits. */
 const timeoutMs = 4_000;
 
 export interface AdmissionDeps {
@@ -28,57 +22,52 @@ export interface AdmissionDeps {
   metrics: Registry;
 }
 
-/** Makes the webhooks' routes: `POST /validate/images`. */
+/** Makes the routes of the webhooks for Coral's own kinds: `POST /validate/images` and so on. */
 export function admissionRoutes({ log, metrics }: AdmissionDeps): Routes {
-  const seconds = admissionSeconds(metrics);
-
-  async function post({ body }: PostRequest): Promise<Reply> {
-    const startMs = performance.now();
-    let request: AdmissionRequest;
-    try {
-      request = parseReview(body);
-    } catch (error) {
-      if (!(error instanceof MalformedObjectError)) throw error;
-      return { status: 400, body: `${error.message}\n` };
-    }
-    const answer = reviewImage(request);
-    const result = answer.causes.length === 0 ? "allowed" : "refused";
-    seconds.observe({ webhook: "images", result }, (performance.now() - startMs) / 1_000);
-    log.debug("image reviewed", { name: request.name, result, faults: answer.causes.length });
-    return { contentType: "application/json", body: formatReview(request, answer) };
-  }
-
-  const entry: PostEntry = { post, maxBodyBytes: maxReviewBytes, timeoutMs };
-  return { "/validate/images": entry };
+  const deps = { log, seconds: admissionSeconds(metrics), timeoutMs };
+  const routeOf = <T extends KubeObject>(
+    webhook: WebhookName,
+    resource: Resource<T>,
+    validate: (object: T, previous?: T) => Verdict,
+  ): Routes => ({
+    [`/validate/${webhook}`]: reviewEntry(webhook, reviewOf(resource, validate), deps),
+  });
+  return {
+    ...routeOf("images", images, validateImage),
+    ...routeOf("mirrors", mirrors, validateMirror),
+    ...routeOf("imagepolicies", imagePolicies, validateImagePolicy),
+  };
 }
 
-const letIn: Answer = { causes: [], warnings: [] };
+/** Decides about objects of a kind. What is not to be decided here, such as a deletion, passes. */
+function reviewOf<T extends KubeObject>(
+  resource: Resource<T>,
+  validate: (object: T, previous?: T) => Verdict,
+): (request: AdmissionRequest) => Answer {
+  return ({ operation, subresource, kind, object, oldObject }) => {
+    const isUpdate = operation === "UPDATE";
+    const isOurs = kind === resource.kind && subresource === "";
+    if (!isOurs || !(isUpdate || operation === "CREATE")) return letIn;
+    const read = readable(resource, object);
+    if (read.cause) return { causes: [read.cause], warnings: [] };
+    // What was stored before its kind was as it is now may be unreadable, and excuses nothing.
+    const previous = isUpdate ? readable(resource, oldObject).parsed : undefined;
+    const { faults, warnings } = validate(read.parsed, previous);
+    return { causes: faults.map(causeOf), warnings };
+  };
+}
 
-/** Decides about an Image. What is not to be decided here, such as a deletion, passes. */
-export function reviewImage(request: AdmissionRequest): Answer {
-  const { operation, subresource, kind, object, oldObject } = request;
-  const isUpdate = operation === "UPDATE";
-  const isOurs = kind === images.kind && subresource === "";
-  if (!isOurs || !(isUpdate || operation === "CREATE")) return letIn;
-  let image: Image;
+/** Reads an object, or says what keeps it from being read. */
+function readable<T extends KubeObject>(
+  resource: Resource<T>,
+  object: unknown,
+): { parsed: T; cause?: undefined } | { parsed?: undefined; cause: Cause } {
   try {
-    image = images.parse(object);
+    return { parsed: resource.parse(object) };
   } catch (error) {
     if (!(error instanceof MalformedObjectError)) throw error;
     const { field, message } = error;
-    return { causes: [{ reason: "FieldValueInvalid", field, message }], warnings: [] };
-  }
-  const { faults, warnings } = validateImage(image, isUpdate ? readable(oldObject) : undefined);
-  return { causes: faults.map(causeOf), warnings };
-}
-
-/** What was stored before its kind was as it is now may be unreadable, and excuses nothing. */
-function readable(object: unknown): Image | undefined {
-  try {
-    return images.parse(object);
-  } catch (error) {
-    if (!(error instanceof MalformedObjectError)) throw error;
-    return undefined;
+    return { cause: { reason: "FieldValueInvalid", field, message } };
   }
 }
 
@@ -86,7 +75,7 @@ function readable(object: unknown): Image | undefined {
 const maxValueChars = 100;
 
 /** Words a fault as the API server words its own. */
-function causeOf({ kind, path, value, message }: Fault): Cause {
+function causeOf({ kind, path, value, message }: SpecProblem): Cause {
   const shown = value.length > maxValueChars ? `${value.slice(0, maxValueChars)}…` : value;
   const [reason, label] =
     kind === "duplicate"
