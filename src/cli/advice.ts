@@ -42,6 +42,8 @@ export function adviceFor(failure: Failure): string {
       return "make the filter simpler, or list the tags";
     case "TOO_MANY_REFERRERS":
       return "set spec.referrers to false, or remove some at the source";
+    case "SIGNATURES_DIFFER":
+      return "bring the target's signatures to the source, or remove that tag at the target";
     default:
       return "run it again; if it fails again, please report it with this line";
   }

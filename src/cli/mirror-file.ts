@@ -1,11 +1,11 @@
 import * as z from "zod/mini";
 
+import { defaultTemplate } from "#api/v1/destination.ts";
 import { apiGroup, apiVersion } from "#api/v1/group.ts";
 import { mirrorProblems } from "#api/v1/mirror-problems.ts";
 import { mirrorKind, type MirrorSpec } from "#api/v1/mirror.ts";
 import { mirroredRepositorySchema } from "#api/v1/repository.ts";
 import { isJsonObject, textOf } from "#json/json.ts";
-import { defaultTemplate, destinationsOf, parseDestination } from "#mirror/destination.ts";
 import { parseDocuments, type YamlDocument } from "./documents.ts";
 import { checkForm, formatValue, type Form, type Problem } from "./form.ts";
 import { InvalidPlaceError, isLayoutName, parseLayoutName } from "./place.ts";
@@ -162,8 +162,7 @@ function headProblems({ value }: YamlDocument, name: string): Problem[] {
 
 /** What the cluster's rules say of what is left, without what only follows from problems that are told. */
 function rulesFor(spec: MirrorSpec, { problems }: Form): Problem[] {
-  const naming = { parseDestination, destinationsOf, isForeign: isLayoutName };
-  const found = [...mirrorProblems({ spec }, naming), ...layoutProblems(spec)];
+  const found = [...mirrorProblems({ spec }, { isForeign: isLayoutName }), ...layoutProblems(spec)];
   // Whether a filter may be there depends on another field.
   const told = problems.flatMap(({ path: place }) => [
     place,

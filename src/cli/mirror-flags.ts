@@ -1,6 +1,6 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 
-import { DestinationError, parseDestination } from "#mirror/destination.ts";
+import { DestinationError, parseDestination } from "#api/v1/destination.ts";
 
 /** What can be said to `coral mirror run`. */
 export interface MirrorFlags {

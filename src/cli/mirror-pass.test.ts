@@ -228,6 +228,11 @@ describe("adviceFor()", () => {
       "b.test: the connection failed (ERR_SSL_WRONG_VERSION_NUMBER)",
       /--plain-http b\.test/,
     ],
+    "whose signatures are at stake": [
+      "SIGNATURES_DIFFER",
+      'the target has signatures in "sha256-0.sig" that the source has not',
+      /^bring the target's signatures to the source/,
+    ],
     "what nobody knows": ["SOMETHING", "x", /^run it again/],
   };
   for (const [fact, [code, reason, advice]] of Object.entries(cases)) {

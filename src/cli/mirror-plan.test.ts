@@ -67,7 +67,11 @@ describe("planMirrors()", () => {
     assert.deepEqual(problems, []);
     assert.deepEqual(options.opened, ["a.test/x pull", "b.test/m/a.test/x pull,push"]);
     const [task] = planned[0]?.tasks ?? [];
-    assert.deepEqual(task?.hosts, { source: "a.test", target: "b.test" });
+    assert.deepEqual(task?.hosts, {
+      source: "a.test",
+      target: "b.test",
+      parties: ["a.test/x"],
+    });
     assert.deepEqual(task?.target.path, "m/a.test/x");
     assert.deepEqual(task?.selection, { tags: ["1"], listSelection: "listed" });
   });
@@ -155,7 +159,7 @@ describe("planMirrors()", () => {
       mirrorsOf(
         `{ registry: b.test, repositories: [{ name: "oci:${folder.path}" }] }`,
         `{ registry: b.test, repositories: [{ name: a.test/x }] }`,
-        `{ registry: b.test, destination: "{path}", repositories: [{ name: b.test/same }] }`,
+        `{ registry: "oci:${folder.path}", repositories: [{ name: "oci:${folder.path}" }] }`,
       ),
       world(signal),
     );

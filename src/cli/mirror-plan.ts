@@ -1,9 +1,9 @@
 import { readdir } from "node:fs/promises";
 
+import { DestinationError, destinationPath, parseDestination } from "#api/v1/destination.ts";
 import { LayoutError } from "#layout/layout-error.ts";
 import { Layout } from "#layout/layout.ts";
 import { outcomeOf } from "#mirror/copy-result.ts";
-import { DestinationError, destinationPath, parseDestination } from "#mirror/destination.ts";
 import type { MirrorTask, RepositoryResult } from "#mirror/run.ts";
 import type { ContentSource, ContentTarget } from "#oci/content.ts";
 import type { Repository } from "#oci/reference.ts";
@@ -184,7 +184,7 @@ async function openTask(
   return {
     source: from,
     target: { repository, path },
-    hosts: { source: hostOf(source), target: host },
+    hosts: { source: hostOf(source), target: host, parties: [from.name] },
     selection,
     referrersDue,
   };

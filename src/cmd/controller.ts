@@ -1,14 +1,21 @@
 import { CertificateFiles } from "#admission/certificate-files.ts";
 import { SecretCertificates, serviceNames, type Certificates } from "#admission/certificates.ts";
 import { publishCa, type CaPublisherOptions } from "#admission/ca-publisher.ts";
-import { admissionRoutes, maxReviewBytes } from "#admission/routes.ts";
+import { admissionCaches } from "#admission/facts/caches.ts";
+import { ClusterFacts } from "#admission/facts/cluster-facts.ts";
+import { PolicyStatuses } from "#admission/facts/policy-statuses.ts";
+import { podRoutes } from "#admission/pod-routes.ts";
+import { maxReviewBytes } from "#admission/review-entry.ts";
+import { admissionRoutes } from "#admission/routes.ts";
+import { needOfPolicies } from "#admission/webhook-need.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
-import { controllerCaches } from "#controller/caches.ts";
+import { controllerCaches, mirrorCaches } from "#controller/caches.ts";
 import { Controller } from "#controller/controller.ts";
 import { credentialsRoutes } from "#controller/credentials/endpoint.ts";
-import { SecretWatch } from "#controller/credentials/secret-watch.ts";
+import { watchImageSecrets } from "#controller/credentials/image-secrets.ts";
 import { TokenReviewer } from "#controller/credentials/token-review.ts";
+import { MirrorController } from "#controller/mirror/mirror-controller.ts";
 import { slotsRoutes } from "#controller/slots/endpoint.ts";
 import { ReplicaAddresses } from "#controller/pods.ts";
 import { LeaderLink } from "#controller/slots/leader-link.ts";
@@ -19,15 +26,16 @@ import { serve, serveTls } from "#http/serve.ts";
 import { KubeClient } from "#kube/client.ts";
 import { EventRecorder } from "#kube/events.ts";
 import { runAsLeader } from "#kube/leader-election.ts";
+import { mutatingWebhookConfigurations, validatingWebhookConfigurations } from "#kube/resource.ts";
 import { Health } from "#lifecycle/health.ts";
 import type { Log } from "#telemetry/log.ts";
 import { parseRepository } from "#oci/reference.ts";
-import { CredentialProviders } from "#remote/credential-providers.ts";
 import { networkPolicy } from "#remote/network-policy.ts";
-import { readProviders } from "#remote/provider-config.ts";
 import { RegistryClient } from "#remote/registry-client.ts";
+import { SecretWatch } from "#secrets/secret-watch.ts";
 import { Registry } from "#telemetry/metrics.ts";
-import { controllerSettings, providerFiles, type ControllerConfig } from "./controller.config.ts";
+import { controllerSettings, type ControllerConfig } from "./controller.config.ts";
+import { openProviders, proxiesOf } from "./registries.ts";
 import { findCluster, runRole, type ProcessInput } from "./role.ts";
 
 /** Each of thousands of agents may hold two; more than that is an attack. */
@@ -68,7 +76,8 @@ async function runService(
   const common = { client, clock, log };
   const caches = controllerCaches(common, { namespace });
   const { reports, ...others } = caches;
-  const informers = Object.values(others);
+  const ofAdmission = admissionCaches(common);
+  const informers = [...Object.values(others), ...Object.values(ofAdmission)];
   health.requireForReadiness("caches", () =>
     informers.every(({ hasSynced }) => hasSynced) ? undefined : "waiting for the API server",
   );
@@ -82,26 +91,18 @@ async function runService(
       bytesPerNode: config.namespaceMegabytes * 1_000_000,
     },
   };
-  const pullSecrets = stack.use(new SecretWatch({ connect, clock, log, images: caches.images }));
+  const pullSecrets = stack.use(new SecretWatch({ connect, clock, log }));
+  stack.use(watchImageSecrets(caches.images, pullSecrets));
   const recorder = stack.use(
     new EventRecorder({ ...common, controller: "stvz.io/coral-controller", instance: identity }),
   );
-  const files = providerFiles(config);
-  const providers = stack.use(
-    new CredentialProviders({
-      providers: files ? await readProviders(files) : [],
-      folder: files?.folder ?? "",
-      environment: env,
-      timeoutMs: config.credentialProviderTimeoutMs,
-      log,
-      metrics,
-    }),
-  );
+  const providers = stack.use(await openProviders(config, { env, log, metrics }));
   const registry = stack.use(
     new RegistryClient({
       userAgent,
       log,
       clock,
+      proxies: proxiesOf(env),
       network: networkPolicy({ deniedNetworks: config.deniedNetworks }),
       plainHttp: config.plainHttpRegistries,
     }),
@@ -118,6 +119,36 @@ async function runService(
       metrics,
     }),
   );
+  const ofMirrors = mirrorCaches(common);
+  const mirrorController = new MirrorController({
+    ...common,
+    ...ofMirrors,
+    plans: caches.plans,
+    recorder,
+    random: Math.random,
+    metrics,
+    statusIntervalMs: config.statusIntervalMs,
+  });
+  const { images, plans, nodes, pods: ownPods } = caches;
+  const facts = stack.use(
+    new ClusterFacts({
+      ...ofAdmission,
+      images,
+      plans,
+      nodes,
+      ownPods,
+      ownNamespace: namespace,
+      log,
+    }),
+  );
+  const { policies } = ofAdmission;
+  const policyStatuses = new PolicyStatuses({
+    ...common,
+    policies,
+    facts,
+    random: Math.random,
+    metrics,
+  });
   const certificates = certificatesOf(config, common);
   health.requireForReadiness("certificate", () =>
     certificates.current() ? undefined : "waiting for a certificate",
@@ -153,6 +184,7 @@ async function runService(
   const secureRoutes = router(
     {
       ...admissionRoutes({ log, metrics }),
+      ...podRoutes({ facts, log, metrics }),
       ...credentials,
       ...slotsRoutes({
         ...caches,
@@ -182,6 +214,13 @@ async function runService(
     reporting ??= group.run((scope) => reports.run(scope));
     await reports.synced({ signal: leading });
   };
+  let mirroring: Promise<unknown> | undefined;
+  const leadMirrors = async (leading: AbortSignal): Promise<void> => {
+    const watched = Object.values(ofMirrors);
+    mirroring ??= Promise.all(watched.map((informer) => group.run((scope) => informer.run(scope))));
+    await Promise.all(watched.map((informer) => informer.synced({ signal: leading })));
+    await mirrorController.lead(leading);
+  };
   await Promise.all([
     group.run((scope) => certificates.run(scope)),
     group.run((scope) => pullSecrets.run(scope)),
@@ -202,9 +241,11 @@ async function runService(
           await using tasks = new TaskGroup(leading);
           await Promise.all([
             tasks.run((scope) => controller.lead(scope)),
+            tasks.run((scope) => leadMirrors(scope)),
             tasks.run((scope) => slots.lead(scope)),
+            tasks.run((scope) => policyStatuses.lead(scope)),
             tasks.run((scope) =>
-              publishCa({ ...common, ...published(config), certificates }, scope),
+              publishCa({ ...common, ...published(config, policies), certificates }, scope),
             ),
           ]);
         },
@@ -225,10 +266,16 @@ function certificatesOf(
 }
 
 /** Where the authorities are told. Who brings the certificates also tells the API server. */
-function published({
-  tlsFolder,
-  namespace,
-}: ControllerConfig): Pick<CaPublisherOptions, "namespace" | "configMap" | "webhooks"> {
-  const common = { namespace, configMap: "coral-ca" };
-  return tlsFolder === undefined ? { ...common, webhooks: "coral-validation" } : common;
+function published(
+  { tlsFolder, namespace }: ControllerConfig,
+  policies: Parameters<typeof needOfPolicies>[0],
+): Pick<CaPublisherOptions, "namespace" | "configMap" | "webhooks"> {
+  const configurations = [
+    { resource: validatingWebhookConfigurations, name: "coral-validation" },
+    { resource: validatingWebhookConfigurations, name: "coral-pods" },
+    { resource: mutatingWebhookConfigurations, name: "coral-mutation" },
+  ];
+  const need = needOfPolicies(policies);
+  const webhooks = { configurations, tellsCa: tlsFolder === undefined, need };
+  return { namespace, configMap: "coral-ca", webhooks };
 }

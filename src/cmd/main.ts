@@ -5,7 +5,14 @@ import type { ProcessInput } from "./role.ts";
 const roles: Readonly<Record<string, (input: ProcessInput) => Promise<void>>> = {
   agent: async (input) => (await import("./agent.ts")).runAgent(input),
   controller: async (input) => (await import("./controller.ts")).runController(input),
-  mirror: async (input) => (await import("./mirror-run.ts")).runMirrorCommand(input),
+  explain: async (input) => (await import("./explain.ts")).runExplainCommand(input),
+  mirror: async (input) => {
+    // The word that follows is a command of a person's; settings of the worker begin with dashes.
+    const [word = "--"] = input.argv;
+    const isWorker = word.startsWith("--") && word !== "--help";
+    if (isWorker) await (await import("./mirror.ts")).runMirror(input);
+    else await (await import("./mirror-run.ts")).runMirrorCommand(input);
+  },
 };
 
 const [, , role = "", ...argv] = process.argv;

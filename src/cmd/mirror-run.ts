@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { setFlagsFromString } from "node:v8";
 
 import { CommanderError } from "commander";
+import { parseDestination } from "#api/v1/destination.ts";
 import { isAbort } from "#async/abort.ts";
 import { systemClock } from "#async/clock.ts";
 import { Display } from "#cli/display.ts";
@@ -22,7 +23,6 @@ import { readInput } from "#cli/read-input.ts";
 import { Registries } from "#cli/registries.ts";
 import { problemReport, reportOf } from "#cli/report.ts";
 import { formatSummary } from "#cli/summary.ts";
-import { parseDestination } from "#mirror/destination.ts";
 import { UserLogins } from "#remote/docker-config.ts";
 import { parseProxies } from "#remote/proxy.ts";
 import packageJson from "#package.json" with { type: "json" };

@@ -52,7 +52,7 @@ export interface ProcessInput {
 
 /**
  * Runs a role until the process is asked to stop. Settings that are wrong are told all at once, and
- * make the exit code 2.
+ * make the exit code 2, as does a `ConfigError` of the service.
  */
 export async function runRole<
   Settings extends Record<string, Setting<unknown>> & typeof roleSettings,
@@ -72,7 +72,15 @@ export async function runRole<
   }
   const { logLevel: level }: ConfigOf<typeof roleSettings> = config;
   const log = jsonLog({ level, write: (line) => process.stderr.write(line) });
-  await runProcess({ log, drainTimeoutMs }, (signal) => service(config, log, signal));
+  await runProcess({ log, drainTimeoutMs }, async (signal) => {
+    try {
+      await service(config, log, signal);
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      console.error(error.message); // Of what a setting names, such as a file.
+      process.exitCode = 2;
+    }
+  });
 }
 
 /** Finds the cluster: by the file that is set, else as the pod that this is. */
