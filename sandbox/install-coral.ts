@@ -10,23 +10,29 @@ import { waitFor } from "./wait.ts";
 
 type Scope = { signal: AbortSignal };
 
-/** What an operator sets of the controller, by environment variable. */
+/** What an operator sets of a role, by environment variable. */
 type Environment = Readonly<Record<string, string>>;
+
+/** What an operator sets of the roles that ask registries. */
+interface Environments {
+  readonly controller?: Environment;
+  readonly mirror?: Environment;
+}
 
 /** Coral's image in the sandbox's registry. */
 const repository = `${openRegistry.host}/coral/coral`;
 
-/** The sandbox's registries, and their token realm, speak plain HTTP: the controller has to be told. */
+/** The sandbox's registries, and their token realm, speak plain HTTP: who asks them has to be told. */
 const plainHttp = upstreamHosts.map(({ host }) => host).join(",");
 
 /**
  * Builds Coral's image, pushes it and applies the manifests of `deploy/` as a user would, with an
- * overlay that sets the image's name and the controller's settings and nothing else. Returns when the
- * controller and every agent are ready.
+ * overlay that sets the image's name and settings and nothing else. Returns when the controller, the
+ * mirror's workers and every agent are ready.
  */
 export async function installCoral(
   sandbox: Sandbox,
-  { controller = {}, signal }: Scope & { controller?: Environment },
+  { controller = {}, mirror = {}, signal }: Scope & Environments,
 ): Promise<CoralImage> {
   const image = await buildCoralImage({ signal });
   await sandbox.push(image.folder, `${repository}:dev`, { signal });
@@ -39,7 +45,9 @@ export async function installCoral(
     kind: "Kustomization",
     resources: ["../deploy"],
     images: [{ name: "coral", newName: repository, newTag: "dev" }],
-    patches: [environmentPatch({ CORAL_PLAIN_HTTP_REGISTRIES: plainHttp, ...controller })],
+    patches: Object.entries({ controller, mirror }).map(([role, environment]) =>
+      environmentPatch(`coral-${role}`, { CORAL_PLAIN_HTTP_REGISTRIES: plainHttp, ...environment }),
+    ),
   };
   await writeFile(join(folder, "overlay/kustomization.yaml"), JSON.stringify(overlay));
   const apply = ["apply", "--server-side", "-k", join(folder, "overlay")];
@@ -54,33 +62,36 @@ export async function installCoral(
   return image;
 }
 
-/** A kustomize patch that adds to the controller's environment. */
-function environmentPatch(environment: Environment): unknown {
+/** A kustomize patch that adds to a Deployment's environment. */
+function environmentPatch(name: string, environment: Environment): unknown {
   const path = "/spec/template/spec/containers/0/env/-";
-  const operations = Object.entries(environment).map(([name, value]) => ({
+  const operations = Object.entries(environment).map(([variable, value]) => ({
     op: "add",
     path,
-    value: { name, value },
+    value: { name: variable, value },
   }));
-  const target = { kind: "Deployment", name: "coral-controller" };
+  const target = { kind: "Deployment", name };
   return { target, patch: JSON.stringify(operations) };
 }
 
-/** Waits until the controller and an agent on every node are available. */
+/** Waits until the controller, a worker of the mirror, and an agent on every node are available. */
 export async function coralReady(sandbox: Sandbox, { signal }: Scope): Promise<void> {
   const query = ["-n", coralNamespace, "get"];
   const nodes = sandbox.nodes.length;
   const look = async (): Promise<boolean> => {
     const agents = ["ds/coral-agent", "-o", "jsonpath={.status.numberAvailable}"];
-    const controllers = ["deploy/coral-controller", "-o", "jsonpath={.status.availableReplicas}"];
-    const [agent, controller] = await Promise.all([
+    const replicas = ["-o", "jsonpath={.status.availableReplicas}"];
+    const [agent, controller, mirror] = await Promise.all([
       sandbox.kubectl([...query, ...agents], { signal }),
-      sandbox.kubectl([...query, ...controllers], { signal }),
+      sandbox.kubectl([...query, "deploy/coral-controller", ...replicas], { signal }),
+      sandbox.kubectl([...query, "deploy/coral-mirror", ...replicas], { signal }),
     ]);
-    return Number(agent.stdout) === nodes && Number(controller.stdout) > 0;
+    return (
+      Number(agent.stdout) === nodes && Number(controller.stdout) > 0 && Number(mirror.stdout) > 0
+    );
   };
   await waitFor(look, {
-    what: "Coral's controller and agents to be ready",
+    what: "Coral's controller, workers and agents to be ready",
     timeoutMs: 120_000 + nodes * 5_000,
     everyMs: 250,
     explain: async () => {

@@ -88,6 +88,16 @@ export const toolSets: readonly ToolSet[] = [
     estimateSeconds: 20,
   },
   {
+    name: "signers",
+    programs: {
+      cosign: "github.com/sigstore/cosign/v3/cmd/cosign",
+      oras: "oras.land/oras/cmd/oras",
+    },
+    cgo: false,
+    isOptional: true,
+    estimateSeconds: 180,
+  },
+  {
     name: "etcd",
     programs: { etcd: "go.etcd.io/etcd/server/v3" },
     cgo: false,

@@ -1,4 +1,5 @@
 import type { SentLogin } from "./login.ts";
+import type { QuotaOptions } from "./quota.ts";
 
 /**
  * What goes wrong with requests to a registry. Each fault concerns the requests that it matches and
@@ -25,6 +26,11 @@ export type FaultKind =
   | { kind: "slow"; bytesPerSecond: number }
   /** Another answer than the registry's: 429 with `retry-after`, 503, 401. */
   | { kind: "status"; status: number; headers?: Record<string, string>; body?: string }
+  /**
+   * So many requests of each login in a window of time, then 429 with `retry-after`; 401 does not count.
+   * Answers say what is left, as Docker Hub's do. Setting faults anew begins anew.
+   */
+  | ({ kind: "quota" } & QuotaOptions)
   /** The connection is reset after so many bytes of the body. */
   | { kind: "reset"; afterBytes: number }
   /** The body stops after so many bytes, and the connection stays open. */

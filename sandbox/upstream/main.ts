@@ -18,6 +18,7 @@ import { controlPlaneAddress } from "#sandbox/layout.ts";
 import { upstreamHosts, type UpstreamHost } from "#sandbox/registry-hosts.ts";
 import { findFault, type Fault, type RequestRecord } from "./fault.ts";
 import { loginOfForm, loginOfHeader } from "./login.ts";
+import { Quota, subjectOf, type Ticket } from "./quota.ts";
 
 /** Older requests are forgotten: enough for any test, and a bound for a sandbox that stays up. */
 const maxRecords = 50_000;
@@ -27,6 +28,7 @@ if (!controlSocket) throw new Error("Usage: main.ts CONTROL_SOCKET");
 
 let faults: Fault[] = [];
 let records: RequestRecord[] = [];
+const quotas = new WeakMap<Fault, Quota>();
 const backends = new Agent({ keepAlive: true });
 const listeners = new Map<UpstreamHost, Server>();
 
@@ -66,6 +68,7 @@ async function proxy(
   const form = isForm(request) ? await text(request).catch(() => "") : undefined;
   const login =
     loginOfHeader(request.headers.authorization) ?? loginOfForm(new URLSearchParams(form));
+  const ticket = fault && ticketOf(fault, subjectOf(login));
   const record: RequestRecord = {
     time: Date.now(),
     from: request.socket.remoteAddress ?? "",
@@ -75,7 +78,7 @@ async function proxy(
     ...(login && { login }),
     status: 0,
     sentBytes: 0,
-    ...(fault && { fault: fault.kind }),
+    ...(fault && !ticket?.isGranted && { fault: fault.kind }),
   };
   response.once("close", () => (record.endTime = Date.now()));
   records.push(record);
@@ -85,6 +88,14 @@ async function proxy(
     record.status = fault.status;
     request.resume();
     response.writeHead(fault.status, fault.headers).end(fault.body ?? "");
+    return;
+  }
+  if (ticket?.isGranted === false) {
+    record.status = 429;
+    request.resume();
+    const errors = [{ code: "TOOMANYREQUESTS", message: "too many requests" }];
+    const type = { "content-type": "application/json" };
+    response.writeHead(429, { ...type, ...ticket.headers }).end(JSON.stringify({ errors }));
     return;
   }
   try {
@@ -104,11 +115,22 @@ async function proxy(
     const [answer]: IncomingMessage[] = await answered;
     if (!answer) throw new Error("No answer");
     record.status = answer.statusCode ?? 0;
-    response.writeHead(record.status, answer.rawHeaders);
+    const isCounted = record.status !== 401;
+    if (!isCounted) ticket?.giveBack();
+    const added = isCounted ? Object.entries(ticket?.headers ?? {}).flat() : [];
+    response.writeHead(record.status, [...answer.rawHeaders, ...added]);
     await pipeline(answer, new FaultyBody(record, fault, response), response);
   } catch {
     response.destroy();
   }
+}
+
+/** Counts a request that a quota concerns. */
+function ticketOf(fault: Fault, who: string): Ticket | undefined {
+  if (fault.kind !== "quota") return undefined;
+  const quota = quotas.get(fault) ?? new Quota(fault);
+  quotas.set(fault, quota);
+  return quota.take(who, Date.now());
 }
 
 /** Whether a request's body may hold a login: a client of a token realm sends a form. */
