@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
+import { runAnnotation } from "#api/v1/mirror.ts";
 import { secrets } from "#kube/resource.ts";
 import { readAuditLog } from "#sandbox/audit-log.ts";
 import { CommandError } from "#sandbox/command.ts";
@@ -15,7 +16,7 @@ const report = (line: string): void => console.error(line);
 const namespace = "coral-system";
 const controllers = ["-n", namespace, "-l", "app.kubernetes.io/component=controller"];
 
-describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () => {
+describe("admission on a real cluster", { timeout: 15 * 60_000 }, () => {
   const signal = AbortSignal.timeout(60 * 60_000);
   const scope = { signal };
   let sandbox: Sandbox;
@@ -34,8 +35,21 @@ describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () =
 
   /** What kubectl says when it applies an Image, be it let in or not. */
   async function apply(name: string, spec: unknown, ...flags: string[]): Promise<string> {
-    const metadata = { name, namespace: "default" };
-    const input = JSON.stringify({ apiVersion: "stvz.io/v1", kind: "Image", metadata, spec });
+    return applyObject("Image", { name }, spec, ...flags);
+  }
+
+  async function applyMirror(name: string, spec: object, annotations = {}): Promise<string> {
+    return applyObject("Mirror", { name, annotations }, { registry: "mirror.test", ...spec });
+  }
+
+  async function applyObject(
+    kind: string,
+    named: object,
+    spec: unknown,
+    ...flags: string[]
+  ): Promise<string> {
+    const metadata = { namespace: "default", ...named };
+    const input = JSON.stringify({ apiVersion: "stvz.io/v1", kind, metadata, spec });
     try {
       const args = ["apply", ...flags, "-f", "-"];
       const { stdout, stderr } = await sandbox.kubectl(args, { input, signal });
@@ -43,6 +57,18 @@ describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () =
     } catch (error) {
       if (!(error instanceof CommandError)) throw error;
       return error.stderr;
+    }
+  }
+
+  /** Whether somebody may do something in a namespace. */
+  async function may(user: string, verb: string, resource: string, sub = ""): Promise<boolean> {
+    const what = [verb, `${resource}.stvz.io`, "--subresource", sub, "-n", "default"];
+    try {
+      await sandbox.kubectl(["auth", "can-i", ...what, "--as", user], scope);
+      return true;
+    } catch (error) {
+      if (!(error instanceof CommandError && error.stdout.startsWith("no"))) throw error;
+      return false;
     }
   }
 
@@ -98,12 +124,71 @@ describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () =
     await cluster.forget("moving", scope);
   });
 
-  test("an Image with a fault from before can be changed, but not be made worse", async () => {
+  /** Never copied: `suspend` keeps workers from it. */
+  const collidingMirror = {
+    suspend: true,
+    destination: "{name}",
+    repositories: [
+      { name: "ghcr.io/a/app", tags: ["1"] },
+      { name: "quay.io/b/app", tags: ["1"] },
+    ],
+  };
+
+  test("all faults of a Mirror are told at once", async () => {
+    const said = await applyMirror("bad", {
+      ...collidingMirror,
+      pushSecret: { name: "My_Login" },
+      schedule: "61 3 * * *",
+      timeZone: "Berlin",
+    });
+
+    for (const line of [
+      /^\* spec\.repositories\[1\]\.name: Invalid value: "quay\.io\/b\/app": must not be copied to mirror\.test\/app, as ghcr\.io\/a\/app is: change spec\.destination, which is "\{name\}"$/m,
+      /^\* spec\.pushSecret\.name: Invalid value: "My_Login": must be the name of a Secret/m,
+      /^\* spec\.schedule: Invalid value: "61 3 \* \* \*": must have as its minute "\*", 0 to 59/m,
+      /^\* spec\.timeZone: Invalid value: "Berlin": must be the name of a time zone/m,
+    ]) {
+      assert.match(said, line);
+    }
+  });
+
+  test("a Mirror in order is let in, with warnings, and asked for a run", async () => {
+    const repositories = [{ name: "registry.test:5000/app", tags: ["latest"] }];
+    const tls = { plainHTTP: true };
+    const spec = { suspend: true, repositories, tls, platforms: ["linux/amd64"] };
+    const said = await applyMirror("warned", spec);
+
+    assert.match(said, /mirror\.stvz\.io\/warned created/);
+    assert.match(said, /^Warning: spec\.tls\.plainHTTP: /m);
+    assert.match(said, /^Warning: spec\.platforms: /m);
+    assert.doesNotMatch(said, /latest/);
+    assert.match(await applyMirror("warned", spec, { [runAnnotation]: "now" }), /configured/);
+    const tooLong = await applyMirror("warned", spec, { [runAnnotation]: "x".repeat(257) });
+    assert.match(tooLong, /must have at most 256 characters/);
+    await sandbox.kubectl(["delete", "mirror.stvz.io", "warned"], scope);
+  });
+
+  test("the roles of a namespace let people ask for Mirrors, or look at them alone", async () => {
+    for (const role of ["view", "edit"]) {
+      const bind = ["create", "rolebinding", role, "--clusterrole", role, "--user", role];
+      await sandbox.kubectl([...bind, "-n", "default"], scope);
+    }
+    const isAggregated = async (): Promise<boolean> => may("edit", "create", "mirrors");
+    await waitFor(isAggregated, { what: "the roles to be aggregated", signal });
+
+    assert.equal(await may("view", "list", "mirrors"), true);
+    assert.equal(await may("view", "create", "mirrors"), false);
+    assert.equal(await may("edit", "update", "mirrors", "status"), false);
+    assert.equal(await may("edit", "patch", "mirrorshards"), false);
+  });
+
+  test("an Image or Mirror with a fault from before can be changed, but not be made worse", async () => {
     const webhooks = join(repositoryRoot, "deploy/webhooks.yaml");
     await sandbox.kubectl(["delete", "validatingwebhookconfiguration", "coral-validation"], scope);
     const old = { selector: nowhere, repositories };
     const isIn = async (): Promise<boolean> => (await apply("old", old)).includes("created");
     await waitFor(isIn, { what: "an Image with a fault to be let in", signal });
+    assert.match(await applyMirror("old", collidingMirror), /created/);
     await sandbox.kubectl(["apply", "--server-side", "-f", webhooks], scope);
     await isRefused(30_000);
 
@@ -115,6 +200,13 @@ describe("admission of Images on a real cluster", { timeout: 15 * 60_000 }, () =
     );
     await sandbox.kubectl(["annotate", "image.stvz.io", "old", "a=b"], scope);
     await cluster.forget("old", scope);
+    assert.match(await applyMirror("old", { ...collidingMirror, interval: "2h" }), /configured/);
+    assert.match(
+      await applyMirror("old", { ...collidingMirror, interval: "1s" }),
+      /spec\.interval: Invalid value: "1s"/,
+    );
+    await sandbox.kubectl(["annotate", "mirror.stvz.io", "old", "a=b"], scope);
+    await sandbox.kubectl(["delete", "mirror.stvz.io", "old"], scope);
   });
 
   test("replicas that are killed, both at once, are not missed for long", async () => {

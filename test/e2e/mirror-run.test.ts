@@ -339,7 +339,7 @@ describe("coral mirror run", limit, () => {
         ],
         "itself.yaml": [
           aMirror("r.test", `  destination: "{path}"\n  repositories: [{ name: r.test/x }]`),
-          /^itself\.yaml:7: .* "r\.test\/x" must not be copied to where it is/m,
+          /^itself\.yaml:7: .* "r\.test\/x" must not be copied to r\.test\/x, which is copied from/m,
         ],
       };
       for (const [name, [content, message]] of Object.entries(cases)) {

@@ -328,6 +328,38 @@ describe("prefetching on a real cluster", { timeout: 20 * 60_000 }, () => {
       "coral-agent get configmaps", // The same.
       "coral-controller delete imageplans", // The garbage collector may be first.
       "coral-controller get pods", // An agent that asks a replica for a slot that does not lead.
+      // Mirrors, of which there are none here: see mirrors.test.ts.
+      "coral-controller update mirrors/status",
+      "coral-controller create mirrorshards",
+      "coral-controller patch mirrorshards",
+      "coral-controller delete mirrorshards",
+      "coral-mirror get mirrorshards", // Somebody else wrote in the middle of a run.
+      "coral-mirror update mirrorshards/status",
+      "coral-mirror list secrets",
+      "coral-mirror watch secrets",
+      "coral-mirror delete leases", // Of a worker that ends, or has been dead for long.
+      "coral-mirror create registrybudgets", // Registries that tell of limits.
+      "coral-mirror update registrybudgets",
+      "coral-mirror delete registrybudgets",
+      // The same: who refers to copies that may be removed.
+      "coral-controller list podtemplates",
+      "coral-controller watch podtemplates",
+      "coral-controller list replicationcontrollers",
+      "coral-controller watch replicationcontrollers",
+      "coral-controller list deployments",
+      "coral-controller watch deployments",
+      "coral-controller list replicasets",
+      "coral-controller watch replicasets",
+      "coral-controller list statefulsets",
+      "coral-controller watch statefulsets",
+      "coral-controller list daemonsets",
+      "coral-controller watch daemonsets",
+      "coral-controller list controllerrevisions",
+      "coral-controller watch controllerrevisions",
+      "coral-controller list jobs",
+      "coral-controller watch jobs",
+      "coral-controller list cronjobs",
+      "coral-controller watch cronjobs",
     ]);
     const requests = await readAuditLog(sandbox.layout.auditLog);
     const used = new Set(requests.map(rightOf));

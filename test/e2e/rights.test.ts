@@ -1,11 +1,14 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
+import { mirrorShards } from "#api/v1/resources.ts";
 import { KubeClient, type RawRequest } from "#kube/client.ts";
 import { installCoral } from "#sandbox/install-coral.ts";
 import { Sandbox } from "#sandbox/sandbox.ts";
 import { silentLog } from "#telemetry/log.ts";
 import { waitFor } from "#sandbox/wait.ts";
+import { aMirrorShard } from "#test/mirror-shards.ts";
+import { aMirror } from "#test/mirrors.ts";
 
 const report = (line: string): void => console.error(line);
 const namespace = "coral-system";
@@ -48,6 +51,10 @@ describe("what a stolen token can do", { timeout: 10 * 60_000 }, () => {
   }
 
   const reports = "/apis/stvz.io/v1/nodereports";
+  const mirrors = "/apis/stvz.io/v1/namespaces/default/mirrors";
+  const shards = "/apis/stvz.io/v1/namespaces/default/mirrorshards";
+  const leases = `/apis/coordination.k8s.io/v1/namespaces/${namespace}/leases`;
+  const shardStatus = { tags: 1, synced: 1, pending: 0, failed: 0, throttled: 0, bytesCopied: 0 };
   const merge = { method: "PATCH", contentType: "application/merge-patch+json" } as const;
   const status = {
     images: [],
@@ -152,9 +159,122 @@ describe("what a stolen token can do", { timeout: 10 * 60_000 }, () => {
       { method: "DELETE", path: `/api/v1/namespaces/${namespace}/secrets/coral-tls` },
       { method: "DELETE", path: `/api/v1/namespaces/${namespace}/pods/x` },
       { method: "DELETE", path: "/api/v1/nodes/node1" },
+      { ...merge, path: `${mirrors}/x`, body: { spec: { suspend: true } } },
+      { method: "DELETE", path: `${mirrors}/x` },
+      { ...merge, path: `${shards}/x/status`, body: { status: shardStatus } },
+      { method: "GET", path: "/api/v1/namespaces/default" },
       {
         method: "POST",
         path: `/api/v1/namespaces/${namespace}/serviceaccounts/coral-agent/token`,
+        body: {},
+      },
+      {
+        method: "POST",
+        path: `/api/v1/namespaces/${namespace}/serviceaccounts/coral-mirror/token`,
+        body: {},
+      },
+    ];
+    for (const attempt of attempts) {
+      assert.match(await ask(thief, attempt), /^403 /, `${attempt.method} ${attempt.path}`);
+    }
+  });
+
+  test("a mirror worker's: write the Leases of workers, and not the one by which a controller leads", async () => {
+    await using thief = await clientWith(["coral-mirror"]);
+    const post = (name: string, more: object = {}): Promise<string> => {
+      const metadata = { name, ...more };
+      const body = { apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata };
+      return ask(thief, { method: "POST", path: leases, body: { ...body, spec: {} } });
+    };
+    const leading = `${leases}/coral-controller`;
+    const { body } = await thief.request({ method: "GET", path: leading, signal });
+
+    assert.match(await post("coral-mirror-thief"), /^201 /);
+    assert.match(
+      await ask(thief, { method: "DELETE", path: `${leases}/coral-mirror-thief` }),
+      /^200 /,
+    );
+    const refusal = /^403 .*may write the Leases of workers only, not coral-controller/;
+    assert.match(await ask(thief, { method: "PUT", path: leading, body }), refusal);
+    assert.match(await ask(thief, { method: "DELETE", path: leading }), refusal);
+    const stuck = await post("coral-mirror-thief", { finalizers: ["example.com/stuck"] });
+    assert.match(stuck, /^403 .*may not put finalizers on a Lease/);
+    assert.match(await post("thief"), /^403 .*may write the Leases of workers only, not thief/);
+  });
+
+  test("a mirror worker's: write the status of a shard, and nothing else of it", async () => {
+    await using administrator = await sandbox.connect();
+    await using thief = await clientWith(["coral-mirror"]);
+    const { spec } = aMirror({ suspend: true });
+    const body = { apiVersion: "stvz.io/v1", kind: "Mirror", metadata: { name: "victim" }, spec };
+    assert.match(await ask(administrator, { method: "POST", path: mirrors, body }), /^201 /);
+    const shard = await waitFor(
+      async () => (await administrator.list(mirrorShards, scope)).items[0],
+      {
+        what: "the shard of a Mirror",
+        signal,
+      },
+    );
+    const { name, resourceVersion } = shard.metadata;
+    const forged = {
+      ...shard,
+      metadata: { name, resourceVersion, finalizers: ["example.com/stuck"], labels: { x: "1" } },
+      spec: { ...shard.spec, target: "evil.test/x", pushSecret: { name: "stolen" } },
+      status: shardStatus,
+    };
+    const path = `${shards}/${name}`;
+    const answer = await thief.request({
+      method: "PUT",
+      path: `${path}/status`,
+      body: forged,
+      signal,
+    });
+
+    assert.equal(answer.status, 200);
+    const written = mirrorShards.parse(answer.body);
+    assert.deepEqual(written.spec, shard.spec);
+    assert.deepEqual(written.metadata.ownerReferences, shard.metadata.ownerReferences);
+    assert.partialDeepStrictEqual(written.status, shardStatus);
+    assert.doesNotMatch(JSON.stringify(answer.body), /stuck|"x":"1"/);
+    assert.match(await ask(thief, { method: "PUT", path, body: forged }), /^403 /);
+    assert.match(
+      await ask(administrator, { method: "DELETE", path: `${mirrors}/victim` }),
+      /^200 /,
+    );
+  });
+
+  // It reads Secrets, by list and watch: which ones Mirrors name, RBAC cannot say.
+  test("a mirror worker's: write no Mirror and no shard, change no Secret, read no pod and no Image", async () => {
+    await using thief = await clientWith(["coral-mirror"]);
+    const secret = { metadata: { name: "x" }, data: {} };
+    const { spec } = aMirrorShard();
+    const attempts: Omit<RawRequest, "signal">[] = [
+      { method: "GET", path: "/apis/stvz.io/v1/mirrors" },
+      { ...merge, path: `${mirrors}/x`, body: { spec: { suspend: true } } },
+      { ...merge, path: `${mirrors}/x/status`, body: { status: {} } },
+      { method: "DELETE", path: `${mirrors}/x` },
+      { method: "POST", path: shards, body: { metadata: { name: "x" }, spec } },
+      { ...merge, path: `${shards}/x`, body: { spec: { target: "evil.test/x" } } },
+      { method: "DELETE", path: `${shards}/x` },
+      { method: "DELETE", path: leases },
+      { method: "GET", path: "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases" },
+      { method: "GET", path: "/apis/stvz.io/v1/namespaces/default/registrybudgets" },
+      { method: "GET", path: `/api/v1/namespaces/${namespace}/secrets/coral-tls` },
+      { method: "POST", path: "/api/v1/namespaces/default/secrets", body: secret },
+      { ...merge, path: `/api/v1/namespaces/${namespace}/secrets/coral-tls`, body: secret },
+      { method: "GET", path: `/api/v1/namespaces/${namespace}/configmaps` },
+      { method: "GET", path: "/api/v1/pods" },
+      { method: "GET", path: `/api/v1/namespaces/${namespace}/pods` },
+      { method: "GET", path: "/apis/apps/v1/deployments" },
+      { method: "GET", path: "/api/v1/nodes" },
+      { method: "GET", path: "/api/v1/namespaces/kube-system" },
+      { method: "GET", path: "/apis/stvz.io/v1/images" },
+      { method: "GET", path: "/apis/stvz.io/v1/imageplans" },
+      { method: "GET", path: reports },
+      { method: "POST", path: "/apis/events.k8s.io/v1/namespaces/default/events", body: {} },
+      {
+        method: "POST",
+        path: `/api/v1/namespaces/${namespace}/serviceaccounts/coral-controller/token`,
         body: {},
       },
     ];

@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 
 import { parseAllDocuments } from "yaml";
 
-import { images } from "#api/v1/resources.ts";
+import { runAnnotation } from "#api/v1/mirror.ts";
+import { images, mirrors } from "#api/v1/resources.ts";
 import type { KubeClient } from "#kube/client.ts";
 import { configMaps, secrets, validatingWebhookConfigurations } from "#kube/resource.ts";
 import { isJsonObject, type JsonObject } from "#json/json.ts";
@@ -21,7 +22,7 @@ import { Sandbox } from "#sandbox/sandbox.ts";
 import { waitFor } from "#sandbox/wait.ts";
 
 const namespace = "coral-system";
-const webhookUrl = "https://localhost:9443/validate/images";
+const webhookOrigin = "https://localhost:9443";
 
 describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
   const signal = AbortSignal.timeout(25 * 60_000);
@@ -33,7 +34,8 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
   before(async () => {
     sandbox = await Sandbox.start({ nodes: 0, signal });
     client = await sandbox.connect();
-    const manifests = ["namespace.yaml", "crds/images.yaml", "rbac.yaml"];
+    const kinds = ["images", "mirrors", "imagepolicies"].map((kind) => `crds/${kind}.yaml`);
+    const manifests = ["namespace.yaml", ...kinds, "rbac.yaml"];
     const apply = manifests.flatMap((file) => ["-f", join(repositoryRoot, "deploy", file)]);
     await sandbox.kubectl(["apply", ...apply], scope);
     await applyWebhooks();
@@ -53,9 +55,12 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
       .map((document): unknown => document.toJS())
       .find((object) => isJsonObject(object) && object["kind"] !== "Service");
     assert.ok(isJsonObject(configuration));
-    const [hook] = Array.isArray(configuration["webhooks"]) ? configuration["webhooks"] : [];
-    const clientConfig = { url: webhookUrl };
-    const input = JSON.stringify({ ...configuration, webhooks: [{ ...hook, clientConfig }] });
+    const { webhooks = [] } = validatingWebhookConfigurations.parse(configuration);
+    const local = webhooks.map((hook) => {
+      const clientConfig = { url: `${webhookOrigin}/validate/${hook.name.split(".")[0]}` };
+      return { ...hook, clientConfig };
+    });
+    const input = JSON.stringify({ ...configuration, webhooks: local });
     await sandbox.kubectl(["apply", "-f", "-"], { input, signal });
   }
 
@@ -88,10 +93,12 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
     await once(webhook, "exit", { signal });
   }
 
+  /** What all webhooks are to trust; nothing while they differ. */
   async function bundle(): Promise<string | undefined> {
     const key = { name: "coral-validation" };
     const found = await client.get(validatingWebhookConfigurations, key, scope);
-    return found?.webhooks?.[0]?.clientConfig.caBundle;
+    const bundles = new Set(found?.webhooks?.map(({ clientConfig }) => clientConfig.caBundle));
+    return bundles.size === 1 ? [...bundles][0] : undefined;
   }
 
   async function published(): Promise<string | undefined> {
@@ -107,7 +114,7 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
     return ca !== undefined && ca === (await bundle()) && ca === (await published());
   }
 
-  /** What kubectl says when it applies an Image, be it let in or not. */
+  /** What kubectl says when it applies an object, be it let in or not. */
   async function apply(input: string): Promise<string> {
     const args = ["apply", "-f", "-"];
     try {
@@ -166,6 +173,58 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
       said,
       /Warning: spec\.repositories\[0\]\.tags\[0\]: "debian:latest" is moved by its owner/,
     );
+  });
+
+  test("refuses Mirrors as well, and warns of them", async () => {
+    const repositories = [
+      { name: "ghcr.io/a/x", tags: ["1"] },
+      { name: "quay.io/b/x", tags: ["1"] },
+    ];
+    const tls = { plainHTTP: true };
+    const bad = { repositories, destination: "{name}", schedule: "0 0 30 2 *", tls };
+    const said = await apply(aMirror("bad", bad));
+
+    assert.match(said, /The Mirror "bad" is invalid/);
+    assert.match(
+      said,
+      /spec\.repositories\[1\]\.name: Invalid value: "quay\.io\/b\/x": must not be copied to r\.test\/x, as ghcr\.io\/a\/x is/,
+    );
+    assert.match(said, /spec\.schedule: Invalid value: "0 0 30 2 \*": must be due at some time/);
+    const warned = await apply(aMirror("warned", { repositories, tls }));
+    assert.match(warned, /mirror\.stvz\.io\/warned created/);
+    assert.match(warned, /Warning: spec\.tls\.plainHTTP: /);
+  });
+
+  test("refuses ImagePolicies as well, all that is wrong with one at once, and warns of them", async () => {
+    const bad = {
+      mode: "Force",
+      images: ["nginx", "docker.io/library/nginx"],
+      namespaceSelector: { matchLabels: { "a b": "c" } },
+      exempt: { namespaces: ["kube-*"] },
+    };
+    const said = await apply(aPolicy("bad", bad));
+
+    assert.match(said, /The ImagePolicy "bad" is invalid/);
+    assert.match(said, /spec\.images\[0\]: Invalid value: "nginx": must begin with a registry/);
+    assert.match(said, /spec\.images\[1\]: Invalid value: .* must end in a tag/);
+    assert.match(said, /spec\.namespaceSelector.*: Invalid value: "a b": /);
+    assert.match(said, /spec\.exempt\.namespaces\[0\]: Invalid value: "kube-\*": must be the name/);
+    const warned = await apply(aPolicy("warned", { mode: "Force", pullPolicy: "Never" }));
+    assert.match(warned, /imagepolicy\.stvz\.io\/warned created/);
+    assert.match(warned, /Warning: spec\.pullPolicy: "Never" acts as "IfNotPresent"/);
+    await sandbox.kubectl(["annotate", "imagepolicy", "warned", "a=b"], scope);
+    const changed = await apply(aPolicy("warned", { mode: "Force", images: ["nginx"] }));
+    assert.match(changed, /spec\.images\[0\]: Invalid value/);
+  });
+
+  test("of a Mirror's metadata, looks at how a run is asked for", async () => {
+    const repositories = [{ name: "debian", tags: ["12"] }];
+    await apply(aMirror("run", { repositories }));
+    const ask = async (run: string): Promise<string> =>
+      apply(aMirror("run", { repositories }, { annotations: { [runAnnotation]: run } }));
+
+    assert.match(await ask("now"), /configured/);
+    assert.match(await ask("x".repeat(257)), /must have at most 256 characters/);
   });
 
   test("lets an Image be created whose name the API server makes", async () => {
@@ -242,8 +301,10 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
     );
   });
 
-  test("while nobody serves: Images go, and their status and metadata change; none comes", async () => {
+  test("while nobody serves: Images and Mirrors go, and their status and metadata change; none comes", async () => {
     await apply(anImage("orphan", [{ name: "debian", tags: ["12"] }]));
+    const asked = { repositories: [{ name: "debian", tags: ["12"] }] };
+    await apply(aMirror("orphan", asked));
     await stopWebhook();
     const merge = { type: "merge", signal } as const;
     const key = { namespace: "default", name: "orphan" };
@@ -262,6 +323,10 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
     assert.ok(await client.delete(images, key, scope));
     await client.patch(images, key, { ...merge, body: { metadata: { finalizers: null } } });
     assert.equal(await client.get(images, key, scope), undefined);
+    const annotations = { [runAnnotation]: "now" };
+    assert.match(await apply(aMirror("orphan", asked, { annotations })), /configured/);
+    assert.match(await apply(aMirror("new", asked)), /failed calling webhook/);
+    assert.ok(await client.delete(mirrors, key, scope));
   });
 
   test("all of it with the rights in deploy/rbac.yaml", async () => {
@@ -276,12 +341,19 @@ describe("admission by a real API server", { timeout: 10 * 60_000 }, () => {
   });
 });
 
-function anImage(name: string, repositories: unknown, more: JsonObject = {}): string {
+function anImage(name: string, repositories: unknown, more?: JsonObject): string {
+  return anObject("Image", name, { repositories }, more);
+}
+
+function aMirror(name: string, spec: JsonObject, more?: JsonObject): string {
+  return anObject("Mirror", name, { registry: "r.test", ...spec }, more);
+}
+
+function aPolicy(name: string, spec: JsonObject): string {
+  return anObject("ImagePolicy", name, spec, { namespace: undefined });
+}
+
+function anObject(kind: string, name: string, spec: JsonObject, more: JsonObject = {}): string {
   const metadata = { name, namespace: "default", ...more };
-  return JSON.stringify({
-    apiVersion: "stvz.io/v1",
-    kind: "Image",
-    metadata,
-    spec: { repositories },
-  });
+  return JSON.stringify({ apiVersion: "stvz.io/v1", kind, metadata, spec });
 }

@@ -1,12 +1,14 @@
 import { publishCa } from "#admission/ca-publisher.ts";
 import { SecretCertificates } from "#admission/certificates.ts";
-import { admissionRoutes, maxReviewBytes } from "#admission/routes.ts";
+import { maxReviewBytes } from "#admission/review-entry.ts";
+import { admissionRoutes } from "#admission/routes.ts";
 import { systemClock } from "#async/clock.ts";
 import { TaskGroup } from "#async/task-group.ts";
 import { router } from "#http/router.ts";
 import { serveTls } from "#http/serve.ts";
 import { KubeClient } from "#kube/client.ts";
 import { kubeconfigFile } from "#kube/cluster-config.ts";
+import { validatingWebhookConfigurations } from "#kube/resource.ts";
 import { runProcess } from "#lifecycle/run-process.ts";
 import { jsonLog } from "#telemetry/log.ts";
 import { Registry } from "#telemetry/metrics.ts";
@@ -29,7 +31,14 @@ await runProcess({ log, drainTimeoutMs: 2_000 }, async (signal) => {
   const options = { port: 9443, maxBodyBytes: maxReviewBytes, certificates };
   stack.use(await serveTls(routes, options));
   const group = stack.use(new TaskGroup(signal));
-  const names = { configMap: "coral-ca", webhooks: "coral-validation" };
+  const names = {
+    configMap: "coral-ca",
+    webhooks: {
+      configurations: [{ resource: validatingWebhookConfigurations, name: "coral-validation" }],
+      tellsCa: true,
+      need: { isNeeded: () => undefined, onChange: () => ({ [Symbol.dispose]() {} }) },
+    },
+  };
   await Promise.all([
     group.run((scope) => certificates.run(scope)),
     group.run((scope) => publishCa({ ...common, ...names, certificates }, scope)),
