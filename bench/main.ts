@@ -1,4 +1,5 @@
 import { isAbort } from "#async/abort.ts";
+import { admission } from "./admission.ts";
 import { agent } from "./agent.ts";
 import { hostile } from "./hostile.ts";
 import { mirror } from "./mirror.ts";
@@ -6,7 +7,14 @@ import { prefetch } from "./prefetch.ts";
 import { formatResult, isMet, type Bench } from "./result.ts";
 import { scale } from "./scale.ts";
 
-const benches: Readonly<Record<string, Bench>> = { agent, hostile, mirror, prefetch, scale };
+const benches: Readonly<Record<string, Bench>> = {
+  admission,
+  agent,
+  hostile,
+  mirror,
+  prefetch,
+  scale,
+};
 
 const [, , name = "", ...args] = process.argv;
 const bench = benches[name];
