@@ -15,6 +15,7 @@ import { nodes } from "#kube/resource.ts";
 import { aNode, aPlan } from "#test/agent-world.ts";
 import { FakeApiServer } from "#test/fake-api-server.ts";
 import { FakeRuntime } from "#test/fake-runtime.ts";
+import { kubeconfig } from "#test/kubeconfig.ts";
 
 const reference = "r.io/x:1";
 
@@ -29,16 +30,6 @@ function startAgent(
   });
   t.after(() => agent.kill("SIGKILL"));
   return agent;
-}
-
-/** A kubeconfig for an API server without TLS. */
-function kubeconfig(server: URL): string {
-  return JSON.stringify({
-    "current-context": "fake",
-    contexts: [{ name: "fake", context: { cluster: "fake", user: "fake" } }],
-    clusters: [{ name: "fake", cluster: { server: server.href } }],
-    users: [{ name: "fake", user: { token: "t" } }],
-  });
 }
 
 /** The state that the report of a node has for the image, once it is one. */

@@ -1,7 +1,6 @@
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
 
-import { CommanderError } from "commander";
 import { isAbort } from "#async/abort.ts";
 import { creatorOf, readCluster, readPod, whoAmI } from "#cli/explain-cluster.ts";
 import { explainCommand, type ExplainFlags } from "#cli/explain-flags.ts";
@@ -16,6 +15,7 @@ import { ApiError, ApiUnreachableError, ResponseTooLargeError } from "#kube/erro
 import { MalformedObjectError } from "#kube/shape.ts";
 import { silentLog } from "#telemetry/log.ts";
 import packageJson from "#package.json" with { type: "json" };
+import { parseCommand, say } from "./person-command.ts";
 import type { ProcessInput } from "./role.ts";
 
 /**
@@ -25,25 +25,10 @@ import type { ProcessInput } from "./role.ts";
  * 130 after Ctrl-C.
  */
 export async function runExplainCommand({ env, argv }: ProcessInput): Promise<void> {
-  // Whoever reads the output, like `head`, may have had enough of it.
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreClosedPipe);
   const command = explainCommand(async (name, flags) => {
     process.exitCode = await run(name, flags, env);
   });
-  try {
-    await command.parseAsync([...argv], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    process.exitCode = error.exitCode === 0 ? 0 : 2;
-  }
-}
-
-function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error;
-}
-
-function say(line: string): void {
-  process.stderr.write(`${line}\n`);
+  await parseCommand(command, argv);
 }
 
 async function run(

@@ -2,7 +2,6 @@ import { readFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import { setFlagsFromString } from "node:v8";
 
-import { CommanderError } from "commander";
 import { parseDestination } from "#api/v1/destination.ts";
 import { isAbort } from "#async/abort.ts";
 import { systemClock } from "#async/clock.ts";
@@ -26,6 +25,7 @@ import { formatSummary } from "#cli/summary.ts";
 import { UserLogins } from "#remote/docker-config.ts";
 import { parseProxies } from "#remote/proxy.ts";
 import packageJson from "#package.json" with { type: "json" };
+import { parseCommand, say } from "./person-command.ts";
 import type { ProcessInput } from "./role.ts";
 
 type Environment = ProcessInput["env"];
@@ -39,25 +39,10 @@ type Environment = ProcessInput["env"];
 export async function runMirrorCommand({ env, argv }: ProcessInput): Promise<void> {
   // Buffers of blobs would pile up until all of the heap is searched for them: see src/remote/README.md.
   setFlagsFromString("--semi-space-growth-factor=1");
-  // Whoever reads the output, like `head`, may have had enough of it.
-  for (const stream of [process.stdout, process.stderr]) stream.on("error", ignoreClosedPipe);
   const command = mirrorCommand(async (flags) => {
     process.exitCode = await runOnce(flags, env);
   });
-  try {
-    await command.parseAsync([...argv], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    process.exitCode = error.exitCode === 0 ? 0 : 2;
-  }
-}
-
-function ignoreClosedPipe(error: NodeJS.ErrnoException): void {
-  if (error.code !== "EPIPE") throw error;
-}
-
-function say(line: string): void {
-  process.stderr.write(`${line}\n`);
+  await parseCommand(command, argv);
 }
 
 function tell(notes: readonly string[]): void {

@@ -14,6 +14,7 @@ import { mirrorShards, registryBudgets } from "#api/v1/resources.ts";
 import { leases } from "#kube/resource.ts";
 import { FakeApiServer } from "#test/fake-api-server.ts";
 import { aMirrorShard } from "#test/mirror-shards.ts";
+import { kubeconfig } from "#test/kubeconfig.ts";
 
 const program = join(import.meta.dirname, "main.ts");
 
@@ -28,16 +29,6 @@ function startWorker(
   });
   t.after(() => worker.kill("SIGKILL"));
   return worker;
-}
-
-/** A kubeconfig for an API server without TLS. */
-function kubeconfig(server: URL): string {
-  return JSON.stringify({
-    "current-context": "fake",
-    contexts: [{ name: "fake", context: { cluster: "fake", user: "fake" } }],
-    clusters: [{ name: "fake", cluster: { server: server.href } }],
-    users: [{ name: "fake", user: { token: "t" } }],
-  });
 }
 
 /** A port that nobody has at the moment. */

@@ -1,15 +1,6 @@
 import type { ImageStatus } from "#api/v1/image.ts";
+import type { Happening } from "#controller/happening.ts";
 import type { Condition } from "#kube/types.ts";
-
-/** What is to be told of an Image's new status. */
-export interface Happening {
-  readonly type: "Normal" | "Warning";
-  readonly reason: string;
-  readonly action: string;
-  readonly note: string;
-  /** The reference that it is about, if it is about one alone. */
-  readonly subject?: string;
-}
 
 /** Failed images of one status that get an event of their own. The status has them all. */
 const maxFailures = 5;

@@ -1,15 +1,6 @@
 import type { MirrorStatus } from "#api/v1/mirror.ts";
+import type { Happening } from "#controller/happening.ts";
 import type { Condition } from "#kube/types.ts";
-
-/** What is to be told of a Mirror's new status. */
-export interface MirrorHappening {
-  readonly type: "Normal" | "Warning";
-  readonly reason: string;
-  readonly action: string;
-  readonly note: string;
-  /** The reference that it is about, if it is about one alone. */
-  readonly subject?: string;
-}
 
 /** Failures of one status that get an event of their own. */
 const maxFailures = 5;
@@ -26,10 +17,7 @@ const problemActions: Readonly<Record<string, string>> = {
  * that came up, of copies that were removed, and of being in step after something was copied. As it looks only
  * at what is stored, a new leader repeats nothing.
  */
-export function happeningsOf(
-  previous: MirrorStatus | undefined,
-  next: MirrorStatus,
-): MirrorHappening[] {
+export function happeningsOf(previous: MirrorStatus | undefined, next: MirrorStatus): Happening[] {
   return [
     ...failuresOf(previous, next),
     ...problemsOf(previous, next),
@@ -38,7 +26,7 @@ export function happeningsOf(
   ];
 }
 
-function failuresOf(previous: MirrorStatus | undefined, next: MirrorStatus): MirrorHappening[] {
+function failuresOf(previous: MirrorStatus | undefined, next: MirrorStatus): Happening[] {
   const before = new Map(previous?.failures?.map(({ reference, reason }) => [reference, reason]));
   const news = (next.failures ?? []).filter(
     ({ reference, reason }) => before.get(reference) !== reason,
@@ -52,7 +40,7 @@ function failuresOf(previous: MirrorStatus | undefined, next: MirrorStatus): Mir
   }));
 }
 
-function problemsOf(previous: MirrorStatus | undefined, next: MirrorStatus): MirrorHappening[] {
+function problemsOf(previous: MirrorStatus | undefined, next: MirrorStatus): Happening[] {
   return (next.conditions ?? []).flatMap(({ type, status, reason, message }) => {
     const action = problemActions[type];
     if (action === undefined) return [];
@@ -62,7 +50,7 @@ function problemsOf(previous: MirrorStatus | undefined, next: MirrorStatus): Mir
   });
 }
 
-function removalsOf(previous: MirrorStatus | undefined, next: MirrorStatus): MirrorHappening[] {
+function removalsOf(previous: MirrorStatus | undefined, next: MirrorStatus): Happening[] {
   const count = (next.removed ?? 0) - (previous?.removed ?? 0);
   if (count <= 0) return [];
   const note = `Removed ${count} copies that nobody asks for any more`;
@@ -70,7 +58,7 @@ function removalsOf(previous: MirrorStatus | undefined, next: MirrorStatus): Mir
 }
 
 /** A pass that copied nothing is not told of. */
-function syncsOf(previous: MirrorStatus | undefined, next: MirrorStatus): MirrorHappening[] {
+function syncsOf(previous: MirrorStatus | undefined, next: MirrorStatus): Happening[] {
   if (!isReady(next)) return [];
   const bytes = next.bytesCopied - (previous?.bytesCopied ?? 0);
   if (isReady(previous) && bytes <= 0) return [];
